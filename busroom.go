@@ -1,0 +1,229 @@
+package evsourcing
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// A reservation is room for a batch of messages, to be used by publish or given
+// back by release.
+type reservation struct {
+	kept   bool // room among the kept messages
+	held   bool // room in the subscriptions
+	inside bool // the publisher is a reactor
+}
+
+// A roomWaiter is a publisher waiting for room. It stands in the queue of the
+// first subscription that was full, and holds no room anywhere while it waits,
+// so that it delays nobody who does not need that subscription.
+type roomWaiter struct {
+	batch   []Message
+	sub     *busSubscription // whose queue it is in; nil once answered. Guarded by the bus's mu.
+	granted reservation
+	err     error
+	ready   chan struct{} // closed when answered
+}
+
+// reactorKey is the context key that tells a reactor's context.
+type reactorKey struct{}
+
+// reserve finds room for the whole batch, and waits for it if need be.
+func (b *EventBus) reserve(ctx context.Context, batch []Message) (reservation, error) {
+	if err := ctx.Err(); err != nil {
+		return reservation{}, err
+	}
+	inside := ctx.Value(reactorKey{}) != nil
+	b.mu.Lock()
+	r, full, err := b.admit(batch, inside, false)
+	if full == nil {
+		b.mu.Unlock()
+		return r, err
+	}
+	w := &roomWaiter{batch: batch, ready: make(chan struct{})}
+	full.enqueue(w)
+	b.serve(full) // what was settled before enqueue told lanes that somebody waits
+	b.mu.Unlock()
+	select {
+	case <-w.ready:
+		return w.granted, w.err
+	case <-ctx.Done():
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if w.sub == nil { // it was answered meanwhile
+		return w.granted, w.err
+	}
+	sub := w.sub
+	sub.leave(w)
+	b.serve(sub) // those behind it may fit
+	return reservation{}, fmt.Errorf("evsourcing: waiting for room in subscription %q: %w", sub.name, ctx.Err())
+}
+
+// admit takes room for the batch, all of it or none. If it returns full, that
+// subscription has no room and the publisher has to wait; waited says that it
+// has, so that those in the queue are not before it.
+func (b *EventBus) admit(batch []Message, inside, waited bool) (r reservation, full *busSubscription, err error) {
+	if !b.dispatching(inside) {
+		kept := len(b.kept) + b.promised
+		if kept > 0 && kept+len(batch) > b.opts.Buffer {
+			if b.phase != closing {
+				return r, nil, fmt.Errorf("%w: %d messages wait for Listen", ErrNotListening, kept)
+			}
+			return r, nil, ErrBusClosed
+		}
+		b.promised += len(batch)
+		return reservation{kept: true, inside: inside}, nil, nil
+	}
+	if b.link != nil || (b.opts.OnFull == DeadLetterWhenFull && !inside) {
+		return reservation{inside: inside}, nil, nil
+	}
+	limit := b.opts.Buffer
+	if inside {
+		limit = b.opts.MaxPending
+	}
+	b.batches++
+	for i := range batch {
+		for j, route := range b.routes[batch[i].Topic] {
+			sub := route.sub
+			if sub.reserve(b.batches, limit) && (waited || inside || len(sub.waiters) == 0) {
+				continue
+			}
+			sub.reserved--
+			for _, done := range b.routes[batch[i].Topic][:j] {
+				done.sub.reserved--
+			}
+			b.unreserve(batch[:i])
+			if inside {
+				return r, nil, fmt.Errorf("%w: subscription %q has %d messages pending", ErrBusFull, sub.name, sub.pending())
+			}
+			return r, sub, nil
+		}
+	}
+	return reservation{held: true, inside: inside}, nil, nil
+}
+
+// dispatching reports whether messages go to subscriptions now: from anywhere
+// while the bus listens, and while it closes from reactors that still run.
+func (b *EventBus) dispatching(inside bool) bool {
+	return (b.phase == listening || b.phase == closing && inside && b.active > 0) && b.ctx.Err() == nil
+}
+
+func (b *EventBus) unreserve(batch []Message) {
+	for i := range batch {
+		for _, route := range b.routes[batch[i].Topic] {
+			route.sub.reserved--
+		}
+	}
+}
+
+// release gives a reservation back.
+func (b *EventBus) release(batch []Message, r reservation) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.giveBack(batch, r)
+	if r.held {
+		for i := range batch {
+			for _, route := range b.routes[batch[i].Topic] {
+				b.serve(route.sub)
+			}
+		}
+	}
+}
+
+func (b *EventBus) giveBack(batch []Message, r reservation) {
+	switch {
+	case r.kept:
+		b.promised -= len(batch)
+	case r.held:
+		b.unreserve(batch)
+	}
+}
+
+// publish uses a reservation. It never waits for room, and without a Transport
+// it does not fail.
+func (b *EventBus) publish(ctx context.Context, batch []Message, r reservation) error {
+	var overflow []DeadLetter
+	send := false
+	b.mu.Lock()
+	b.giveBack(batch, r)
+	switch {
+	case !b.dispatching(r.inside):
+		for i := range batch {
+			b.kept = append(b.kept, &batch[i])
+		}
+	case b.link != nil:
+		send = true
+	case r.held || r.kept:
+		for i := range batch {
+			b.dispatch(&batch[i])
+		}
+	default: // DeadLetterWhenFull
+		overflow = b.dispatchOrRefuse(batch)
+	}
+	b.mu.Unlock()
+	if send {
+		return b.link.send(ctx, batch)
+	}
+	for _, d := range overflow {
+		b.giveUp(ctx, d)
+	}
+	return nil
+}
+
+// dispatch queues a message for every subscription to its topic.
+func (b *EventBus) dispatch(m *Message) {
+	if routes := b.routes[m.Topic]; len(routes) > 0 {
+		hash := b.laneHash(m.Stream)
+		for i := range routes {
+			routes[i].sub.push(hash, laneItem{message: m, reactor: routes[i].reactor})
+		}
+	}
+}
+
+func (b *EventBus) dispatchOrRefuse(batch []Message) (refused []DeadLetter) {
+	for i := range batch {
+		m := &batch[i]
+		hash := b.laneHash(m.Stream)
+		for _, route := range b.routes[m.Topic] {
+			if route.sub.load(b.opts.Buffer) < b.opts.Buffer {
+				route.sub.push(hash, laneItem{message: m, reactor: route.reactor})
+			} else {
+				refused = append(refused, DeadLetter{Subscription: route.sub.name, Message: *m, Err: ErrBusFull})
+			}
+		}
+	}
+	return refused
+}
+
+// serve answers those who wait for room in sub, in their order, as far as there
+// is room.
+func (b *EventBus) serve(sub *busSubscription) {
+	for len(sub.waiters) > 0 {
+		w := sub.waiters[0]
+		r, full, err := b.admit(w.batch, false, true)
+		if full == sub {
+			return
+		}
+		sub.leave(w)
+		if full != nil {
+			full.enqueue(w)
+			b.serve(full) // as in reserve
+			continue
+		}
+		w.granted, w.err = r, err
+		close(w.ready)
+	}
+}
+
+func (s *busSubscription) enqueue(w *roomWaiter) {
+	w.sub = s
+	s.waiters = append(s.waiters, w)
+	s.waiting.Store(int64(len(s.waiters)))
+}
+
+func (s *busSubscription) leave(w *roomWaiter) {
+	w.sub = nil
+	s.waiters = slices.DeleteFunc(s.waiters, func(other *roomWaiter) bool { return other == w })
+	s.waiting.Store(int64(len(s.waiters)))
+}

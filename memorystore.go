@@ -1,0 +1,291 @@
+package evsourcing
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"iter"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// MemoryStore is an [EventStore] in memory, the embedded default, with every
+// capability: [Log], [Waiter], [Finder], [SnapshotStore], [CheckpointStore] and
+// [Claimer]. It keeps bytes, like a store on disk, so that what works on it
+// works there. It is durable as long as the process lives, and it only grows.
+//
+// Events are kept in large blocks without pointers, which the garbage collector
+// does not look into, so that the cost of an operation hardly rises with the
+// number of events and streams.
+type MemoryStore struct {
+	seed maphash.Seed
+
+	mu      sync.RWMutex // guards everything below; never held while a caller's code runs
+	log     memoryLog
+	streams memoryStreams
+	ids     hashIndex     // of positions by event ID
+	wake    chan struct{} // closed by the next append; nil while nobody waits
+
+	snapshots   map[StreamID]Snapshot
+	checkpoints map[string]memoryCheckpoint
+}
+
+type memoryCheckpoint struct {
+	Checkpoint
+	saved bool
+	owner string
+	until time.Time // the owner's lease ends
+}
+
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{
+		seed:        maphash.MakeSeed(),
+		snapshots:   map[StreamID]Snapshot{},
+		checkpoints: map[string]memoryCheckpoint{},
+	}
+}
+
+func (s *MemoryStore) streamHash(id StreamID) uint64 {
+	return maphash.String(s.seed, id.Type)*31 ^ maphash.String(s.seed, id.ID)
+}
+
+func (s *MemoryStore) eventHash(id *uuid.UUID) uint64 { return maphash.Bytes(s.seed, id[:]) }
+
+// Append implements [EventStore]. It blocks only on other appends.
+func (s *MemoryStore) Append(ctx context.Context, batches ...Batch) (AppendResult, error) {
+	if err := ctx.Err(); err != nil {
+		return AppendResult{}, err
+	}
+	if err := Validate(batches...); err != nil {
+		return AppendResult{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range batches {
+		for j := range batches[i].Events {
+			if pos, ok := s.findEvent(&batches[i].Events[j].ID); ok {
+				return s.repeated(batches, pos)
+			}
+		}
+	}
+	for i := range batches {
+		b := &batches[i]
+		head := s.head(b.Stream)
+		if b.Expected != AnyVersion && b.Expected != head {
+			return AppendResult{}, &ConflictError{Stream: b.Stream, Expected: b.Expected, Actual: head}
+		}
+	}
+	result := AppendResult{Versions: make([]uint64, len(batches))}
+	for i := range batches {
+		result.Versions[i] = s.write(&batches[i])
+	}
+	result.Position = s.log.count
+	if s.wake != nil {
+		close(s.wake)
+		s.wake = nil
+	}
+	return result, nil
+}
+
+// write appends one batch and returns the stream's new version.
+func (s *MemoryStore) write(b *Batch) uint64 {
+	h := s.streamHash(b.Stream)
+	n, ok := s.streams.find(h, b.Stream)
+	if !ok {
+		n = s.streams.add(h, b.Stream)
+	}
+	st := s.streams.at(n)
+	for i := range b.Events {
+		e := &b.Events[i]
+		loc := s.log.append(&s.streams.names, e, n, st.head+1)
+		s.ids.insert(s.eventHash(&e.ID), s.log.count)
+		s.streams.push(st, loc)
+	}
+	return st.head
+}
+
+// head returns a stream's version, 0 if it does not exist.
+func (s *MemoryStore) head(id StreamID) uint64 {
+	if n, ok := s.streams.find(s.streamHash(id), id); ok {
+		return s.streams.at(n).head
+	}
+	return 0
+}
+
+// findEvent returns the position of the event with the ID.
+func (s *MemoryStore) findEvent(id *uuid.UUID) (uint64, bool) {
+	return s.ids.find(s.eventHash(id), func(pos uint64) bool {
+		return *(*uuid.UUID)(s.log.at(pos)[recordID:]) == *id
+	})
+}
+
+// repeated answers an append of which the event at position stored is in the
+// store already: with the original's result if it is a repetition.
+func (s *MemoryStore) repeated(batches []Batch, stored uint64) (AppendResult, error) {
+	result := AppendResult{Versions: make([]uint64, len(batches)), Repeated: true}
+	for i := range batches {
+		b := &batches[i]
+		st, _ := s.streams.find(s.streamHash(b.Stream), b.Stream)
+		next := b.Expected + 1
+		for j := range b.Events {
+			pos, ok := s.findEvent(&b.Events[j].ID)
+			var rec memoryRecord
+			if ok {
+				rec = s.log.at(pos)
+				if j == 0 && b.Expected == AnyVersion {
+					next = rec.version()
+				}
+			}
+			if !ok || rec.stream() != st || rec.version() != next {
+				first := s.log.at(stored)
+				return AppendResult{}, fmt.Errorf("%w: %v is stored at version %d of %v", ErrDuplicateEvent,
+					uuid.UUID(first[recordID:recordID+16]), first.version(), s.streams.id(first.stream()))
+			}
+			result.Position = max(result.Position, pos)
+			next++
+		}
+		result.Versions[i] = next - 1
+	}
+	return result, nil
+}
+
+// Load implements [EventStore]. The iterator ends at the version that the
+// stream had when it began.
+func (s *MemoryStore) Load(ctx context.Context, id StreamID, r Range) iter.Seq2[StoredEvent, error] {
+	return func(yield func(StoredEvent, error) bool) {
+		if err := id.Validate(); err != nil {
+			yield(StoredEvent{}, err)
+			return
+		}
+		s.mu.RLock()
+		n, ok := s.streams.find(s.streamHash(id), id)
+		var head uint64
+		if ok {
+			head = s.streams.at(n).head
+		}
+		s.mu.RUnlock()
+		c := newCursor(r, head)
+		s.iterate(ctx, yield, func(p *memoryPage) {
+			p.stream = id
+			if !ok {
+				p.done = true
+				return
+			}
+			s.streams.collect(p, &s.log, s.streams.at(n), &c)
+		})
+	}
+}
+
+// Events implements [Log], and filters exactly. The iterator ends at the
+// position that was the head when it began.
+func (s *MemoryStore) Events(ctx context.Context, r Range, f Filter) iter.Seq2[StoredEvent, error] {
+	return func(yield func(StoredEvent, error) bool) {
+		s.mu.RLock()
+		head := s.log.count
+		s.mu.RUnlock()
+		c := newCursor(Range{After: r.After, Until: r.Until, Backward: r.Backward}, head)
+		limit := r.Limit
+		s.iterate(ctx, yield, func(p *memoryPage) {
+			topics, types := s.streams.names.set(f.Topics), s.streams.names.set(f.Types)
+			p.limit = limit
+			s.log.collect(p, &s.streams, topics, types, &c)
+			if limit > 0 {
+				if limit -= len(p.records); limit == 0 {
+					c.end()
+				}
+			}
+		})
+	}
+}
+
+// iterate yields the events of the pages that read collects, which it calls
+// under the lock, until a page is empty.
+func (s *MemoryStore) iterate(ctx context.Context, yield func(StoredEvent, error) bool, read func(p *memoryPage)) {
+	var p memoryPage
+	for {
+		if err := ctx.Err(); err != nil {
+			yield(StoredEvent{}, err)
+			return
+		}
+		p.reset()
+		s.mu.RLock()
+		read(&p)
+		p.names, p.long = s.streams.names.list, s.streams.long
+		s.mu.RUnlock()
+		p.data = make([]byte, 0, p.size)
+		for i := range p.records {
+			if i > 0 {
+				if err := ctx.Err(); err != nil {
+					yield(StoredEvent{}, err)
+					return
+				}
+			}
+			if !yield(p.event(i), nil) {
+				return
+			}
+		}
+		if p.done {
+			return
+		}
+	}
+}
+
+// Head implements [Log].
+func (s *MemoryStore) Head(ctx context.Context) (Mark, error) {
+	if err := ctx.Err(); err != nil {
+		return Mark{}, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.log.count == 0 {
+		return Mark{}, nil
+	}
+	return Mark{Position: s.log.count, EventID: s.log.at(s.log.count).id()}, nil
+}
+
+// Wait implements [Waiter].
+func (s *MemoryStore) Wait(ctx context.Context, after uint64) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		if s.log.count > after {
+			s.mu.Unlock()
+			return nil
+		}
+		if s.wake == nil {
+			s.wake = make(chan struct{})
+		}
+		wake := s.wake
+		s.mu.Unlock()
+		select {
+		case <-wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Find implements [Finder].
+func (s *MemoryStore) Find(ctx context.Context, id StreamID, event uuid.UUID) (version uint64, ok bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, false, err
+	}
+	if err := id.Validate(); err != nil {
+		return 0, false, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	pos, ok := s.findEvent(&event)
+	if !ok {
+		return 0, false, nil
+	}
+	rec := s.log.at(pos)
+	if s.streams.id(rec.stream()) != id {
+		return 0, false, nil
+	}
+	return rec.version(), true, nil
+}

@@ -1,0 +1,213 @@
+package evsourcing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// MetaCommandID is the metadata key of the CommandID of the transaction that
+// stored an event. It does not travel on to the events that follow from it.
+const MetaCommandID = "es.command_id"
+
+// saveBuffer is the memory of one append. Stores keep nothing of what they are
+// passed, so it is used again, unless an error leaves that open.
+type saveBuffer struct {
+	batch [1]Batch
+}
+
+// keepEvents is the most events that a saveBuffer is kept with.
+const keepEvents = 256
+
+// Save stores the aggregate's changes in one atomic append, if the stream is
+// still at the version that was loaded, and then publishes them. An aggregate
+// without changes is not touched, and nothing is read or written.
+//
+// An aggregate that was made as a literal gets an ID. If the bus has no room,
+// Save waits for it before it stores anything.
+//
+// Errors: a [*ConflictError] if the stream has moved on; [ErrUncertain] if the
+// outcome is not known, and then repeating Save is safe; [ErrNotPublished] if
+// the changes are stored and a Publisher failed; [ErrReadOnly]; [ErrClosed];
+// [ErrUnknownTopic]; the bus's and the context's errors. With all but
+// ErrUncertain and ErrNotPublished nothing was stored. The aggregate keeps its
+// changes, except with ErrNotPublished, when it counts as saved.
+func (r *Repository[T]) Save(ctx context.Context, a *T) error {
+	if a == nil {
+		return fmt.Errorf("evsourcing: save: the %T is nil", a)
+	}
+	b := r.base(a)
+	if err := r.savable(b); err != nil {
+		return err
+	}
+	if b.Saved() {
+		return nil
+	}
+	tx := &transaction{stream: r.stream(b.id), ctx: ctx}
+	if err := r.running.begin(tx); err != nil {
+		return fmt.Errorf("%w: save %v", err, tx.stream)
+	}
+	defer r.running.end(tx)
+	_, err := r.save(ctx, tx, b)
+	return err
+}
+
+// savable returns an error for an aggregate that this repository can't save.
+func (r *Repository[T]) savable(b *Base) error {
+	if b.readOnly {
+		return fmt.Errorf("%w: %v was loaded at version %d of the past", ErrReadOnly, r.stream(b.id), b.version)
+	}
+	if b.origin != nil && b.origin.typ != r.origin.typ {
+		return fmt.Errorf("evsourcing: save %v: the aggregate is of a repository for %q", r.stream(b.id), b.origin.typ)
+	}
+	return nil
+}
+
+// save appends and publishes. repeated says that another process, or another
+// transaction with the same CommandID, had stored the changes.
+func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (repeated bool, err error) {
+	if b.id == "" {
+		b.id = r.opts.NewID()
+	}
+	b.origin = r.origin
+	buf := r.buffers.Get().(*saveBuffer)
+	if err := r.encode(ctx, b, &buf.batch[0]); err != nil {
+		return false, err
+	}
+	stream := buf.batch[0].Stream
+	var out outbox
+	if r.opts.Bus != nil {
+		out = outbox{batch: messages(buf.batch[0].Events, b.changes)}
+		if r.bus != nil {
+			if out.room, err = r.bus.reserve(tx.ctx, out.batch); err != nil {
+				return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
+			}
+		}
+		if err := r.tickets.take(tx.ctx, stream); err != nil {
+			r.unpublished(&out)
+			return false, fmt.Errorf("evsourcing: save %v: waiting for another append: %w", stream, err)
+		}
+		defer r.tickets.give(stream)
+	}
+	if err := r.running.commit(tx); err != nil {
+		r.unpublished(&out)
+		return false, fmt.Errorf("%w: save %v", err, stream)
+	}
+	result, err := r.store.Append(ctx, buf.batch[:]...)
+	if err == nil {
+		err = r.verify(b, result)
+	}
+	if err != nil {
+		r.unpublished(&out)
+		if errors.Is(err, ErrUncertain) {
+			b.unsure = true
+		}
+		if errors.As(err, new(*ConflictError)) {
+			return false, err
+		}
+		return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
+	}
+	repeated = result.Repeated && !b.unsure
+	first := result.Position - uint64(len(b.changes)) + 1
+	b.saved(result.Position)
+	if events := buf.batch[0].Events; cap(events) <= keepEvents {
+		clear(events)
+		r.buffers.Put(buf)
+	}
+	if out.batch == nil || repeated { // who stored it publishes it
+		r.unpublished(&out)
+		return repeated, nil
+	}
+	for i := range out.batch {
+		out.batch[i].Position = first + uint64(i) //nolint:gosec // not negative
+	}
+	if err := r.publish(ctx, &out); err != nil {
+		return false, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
+	}
+	return false, nil
+}
+
+// verify compares what the store says it stored with what it was given.
+func (r *Repository[T]) verify(b *Base, result AppendResult) error {
+	want := b.version + uint64(len(b.changes))
+	if len(result.Versions) != 1 || result.Versions[0] != want {
+		return fmt.Errorf("%w: the store answered with versions %d, want [%d]", ErrUncertain, result.Versions, want)
+	}
+	return nil
+}
+
+// encode makes the aggregate's changes a batch.
+func (r *Repository[T]) encode(ctx context.Context, b *Base, batch *Batch) error {
+	batch.Stream = r.stream(b.id)
+	batch.Expected = b.version
+	batch.Events = batch.Events[:0]
+	if err := batch.Stream.Validate(); err != nil {
+		return err
+	}
+	meta, err := r.metadata(ctx, b)
+	if err != nil {
+		return fmt.Errorf("evsourcing: save %v: %w", batch.Stream, err)
+	}
+	for i := range b.changes {
+		c := &b.changes[i]
+		batch.Events = append(batch.Events, StoredEvent{
+			ID:       c.id,
+			Stream:   batch.Stream,
+			Version:  b.version + uint64(i) + 1, //nolint:gosec // not negative
+			Metadata: meta,
+			Time:     c.time,
+		})
+		if err := r.codec.Encode(ctx, &batch.Events[i], c.event); err != nil {
+			return fmt.Errorf("evsourcing: save %v: %w", batch.Stream, err)
+		}
+	}
+	return nil
+}
+
+// metadata returns what all of the aggregate's changes get.
+func (r *Repository[T]) metadata(ctx context.Context, b *Base) (Metadata, error) {
+	added, _ := ctx.Value(metadataKey{}).(Metadata)
+	for k := range added {
+		if strings.HasPrefix(k, metaReserved) {
+			return nil, fmt.Errorf("the metadata key %q is reserved, as are all that start with %q", k, metaReserved)
+		}
+	}
+	meta := MetadataFromContext(ctx)
+	if b.command != "" {
+		if meta == nil {
+			meta = Metadata{}
+		}
+		meta[MetaCommandID] = b.command
+	}
+	return meta, nil
+}
+
+// outbox is what will be published of one append.
+type outbox struct {
+	batch []Message
+	room  reservation
+}
+
+// messages makes messages of encoded changes.
+func messages(events []StoredEvent, changes []change) []Message {
+	batch := make([]Message, len(events))
+	for i := range events {
+		batch[i] = Message{StoredEvent: events[i], Event: changes[i].event}
+	}
+	return batch
+}
+
+func (r *Repository[T]) publish(ctx context.Context, out *outbox) error {
+	if r.bus != nil {
+		return r.bus.publish(ctx, out.batch, out.room)
+	}
+	return r.opts.Bus.Publish(ctx, out.batch...)
+}
+
+// unpublished gives back the room of an outbox that stays unused.
+func (r *Repository[T]) unpublished(out *outbox) {
+	if r.bus != nil && out.batch != nil {
+		r.bus.release(out.batch, out.room)
+	}
+}

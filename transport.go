@@ -1,0 +1,74 @@
+package evsourcing
+
+import (
+	"context"
+	"time"
+)
+
+// A Transport carries messages between the event buses of one process or many:
+// the driver interface for message brokers. An [EventBus] without one keeps its
+// messages in the process, as Go values. Methods may be called concurrently.
+//
+// Delivery is at least once. Lanes, retries, dead letters and closing are the
+// bus's work, above every transport.
+type Transport interface {
+	// Send hands over all envelopes, those of one Key in order. An envelope
+	// whose ID has been sent before counts once, as far back as the transport
+	// remembers and documents.
+	Send(ctx context.Context, envelopes ...Envelope) error
+
+	// Join returns a receiver of the group, which is created if no group has
+	// the name; it then gets every message of its topics that is sent from now
+	// on, whether anybody receives or not. Receivers of one group share its
+	// messages.
+	Join(ctx context.Context, g Group) (Receiver, error)
+
+	// Close ends the transport and its receivers. A bus does not close its
+	// transport: whoever made it does, after the bus.
+	Close(ctx context.Context) error
+}
+
+// An Envelope is a message as a transport sees it.
+type Envelope struct {
+	ID     string   // the event's ID
+	Key    string   // the stream: order is kept among envelopes with one key
+	Topic  string   // what groups select by
+	Header Metadata // the event's metadata; read-only
+	Data   []byte   // what the MessageEncoder made of the message; read-only
+}
+
+// A Group names those who share a subscription's messages.
+type Group struct {
+	Name     string        // the subscription's
+	Topics   []string      // the group gets envelopes of these topics
+	InFlight int           // deliveries a receiver may have unsettled
+	AckWait  time.Duration // a delivery not settled or extended for so long is delivered again
+}
+
+// A Receiver receives a group's messages. While deliveries of a key are
+// unsettled at one receiver, no other receiver of the group gets that key.
+type Receiver interface {
+	// Receive waits for the next delivery; it waits while InFlight of them are
+	// unsettled.
+	Receive(ctx context.Context) (Delivery, error)
+
+	// Close leaves the group. Unsettled deliveries go to other receivers.
+	Close(ctx context.Context) error
+}
+
+// A Delivery is an envelope that waits to be settled, by Ack or Nack. Settling
+// it twice, or after its AckWait, does nothing.
+type Delivery interface {
+	Envelope() *Envelope
+	Attempt() int                                        // 1 for the first delivery
+	Ack(ctx context.Context) error                       // done: never deliver it again
+	Nack(ctx context.Context, after time.Duration) error // deliver it again, not before after has passed
+	Extend(ctx context.Context) error                    // start its AckWait anew
+}
+
+// A MessageEncoder turns messages into bytes for a [Transport] and back.
+// Methods may be called concurrently.
+type MessageEncoder interface {
+	EncodeMessage(m Message) ([]byte, error)
+	DecodeMessage(data []byte) (Message, error)
+}

@@ -1,0 +1,169 @@
+package evsourcing
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// maxVersion is the highest version and position: they must fit in an int64.
+const maxVersion = math.MaxInt64
+
+// Validate checks what is passed to Append, for every store alike: promise 8 of
+// [EventStore]. It returns an error that names the first thing wrong:
+//
+//   - no batches, an empty batch, or two batches for one stream;
+//   - a stream that is not valid ([ErrInvalidStream]), or events of another one;
+//   - an empty topic, or a nil event ID;
+//   - an event ID that occurs twice ([ErrDuplicateEvent]);
+//   - a version that is wrong or missing;
+//   - a NUL byte or invalid UTF-8 in a topic, content type, tag or metadata;
+//   - a topic, content type, tag or metadata key over [MaxNameSize], data over
+//     [MaxDataSize], tags and metadata over [MaxMetadataSize].
+func Validate(batches ...Batch) error {
+	if len(batches) == 0 {
+		return errors.New("evsourcing: append: no batches")
+	}
+	count := 0
+	for i := range batches {
+		if err := validateBatch(&batches[i]); err != nil {
+			return err
+		}
+		count += len(batches[i].Events)
+	}
+	if len(batches) > 1 {
+		streams := make(map[StreamID]struct{}, len(batches))
+		for i := range batches {
+			if _, dup := streams[batches[i].Stream]; dup {
+				return fmt.Errorf("evsourcing: append: two batches for stream %v", batches[i].Stream)
+			}
+			streams[batches[i].Stream] = struct{}{}
+		}
+	}
+	return validateUnique(batches, count)
+}
+
+func validateBatch(b *Batch) error {
+	if err := b.Stream.Validate(); err != nil {
+		return err
+	}
+	if len(b.Events) == 0 {
+		return fmt.Errorf("evsourcing: append to %v: an empty batch", b.Stream)
+	}
+	if b.Expected != AnyVersion && b.Expected > maxVersion-uint64(len(b.Events)) {
+		return fmt.Errorf("evsourcing: append to %v: expected version %d is out of range", b.Stream, b.Expected)
+	}
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Stream != b.Stream && e.Stream != (StreamID{}) {
+			return fmt.Errorf("evsourcing: append to %v: event %d is of another stream, %v", b.Stream, i, e.Stream)
+		}
+		want := uint64(0)
+		if b.Expected != AnyVersion {
+			want = b.Expected + uint64(i) + 1
+		}
+		if e.Version != want {
+			return fmt.Errorf("evsourcing: append to %v: event %d has version %d, want %d", b.Stream, i, e.Version, want)
+		}
+		if err := validateEvent(e); err != nil {
+			return fmt.Errorf("evsourcing: append to %v: event %d (topic %q): %w", b.Stream, i, abbreviate(e.Topic), err)
+		}
+	}
+	return nil
+}
+
+func validateEvent(e *StoredEvent) error {
+	if e.ID == uuid.Nil {
+		return errors.New("the event ID is nil")
+	}
+	if err := validateName(e.Topic); err != nil {
+		return fmt.Errorf("the topic %w", err)
+	}
+	if e.ContentType != "" {
+		if err := validateName(e.ContentType); err != nil {
+			return fmt.Errorf("the content type %q %w", abbreviate(e.ContentType), err)
+		}
+	}
+	if len(e.Data) > MaxDataSize {
+		return fmt.Errorf("the data has %d bytes, over the limit of %d", len(e.Data), MaxDataSize)
+	}
+	size := 0
+	for _, tag := range e.Tags {
+		if err := validateName(tag); err != nil {
+			return fmt.Errorf("the tag %q %w", abbreviate(tag), err)
+		}
+		size += len(tag)
+	}
+	for k, v := range e.Metadata {
+		if err := validateName(k); err != nil {
+			return fmt.Errorf("the metadata key %q %w", abbreviate(k), err)
+		}
+		if err := validateText(v); err != nil {
+			return fmt.Errorf("the metadata value of %q %w", k, err)
+		}
+		size += len(k) + len(v)
+	}
+	if size > MaxMetadataSize {
+		return fmt.Errorf("tags and metadata have %d bytes, over the limit of %d", size, MaxMetadataSize)
+	}
+	return nil
+}
+
+// validateUnique finds an event ID that occurs twice, by comparing pairs while
+// that is cheaper than a set.
+func validateUnique(batches []Batch, count int) error {
+	const few = 8
+	if count <= 1 {
+		return nil
+	}
+	var set map[uuid.UUID]struct{}
+	list := make([]uuid.UUID, 0, few)
+	if count > few {
+		set = make(map[uuid.UUID]struct{}, count)
+	}
+	for i := range batches {
+		for j := range batches[i].Events {
+			id := batches[i].Events[j].ID
+			dup := false
+			if set != nil {
+				_, dup = set[id]
+				set[id] = struct{}{}
+			} else {
+				for _, other := range list {
+					dup = dup || other == id
+				}
+				list = append(list, id)
+			}
+			if dup {
+				return fmt.Errorf("%w: %v occurs twice in the append to %v", ErrDuplicateEvent, id, batches[i].Stream)
+			}
+		}
+	}
+	return nil
+}
+
+// validateName returns what is wrong with a name, worded to follow what it is
+// the name of.
+func validateName(s string) error {
+	if s == "" {
+		return errors.New("is empty")
+	}
+	if len(s) > MaxNameSize {
+		return fmt.Errorf("has %d bytes, over the limit of %d", len(s), MaxNameSize)
+	}
+	return validateText(s)
+}
+
+func validateText(s string) error {
+	if strings.IndexByte(s, 0) >= 0 {
+		return errors.New("has a NUL byte")
+	}
+	if !utf8.ValidString(s) {
+		return errors.New("is not valid UTF-8")
+	}
+	return nil
+}
