@@ -82,7 +82,7 @@ type UndeliveredError struct {
 
 // Error says how many messages remain, and why.
 func (e *UndeliveredError) Error() string {
-	return fmt.Sprintf("evsourcing: event bus closed with %d messages undelivered: %v", e.Count, e.Err)
+	return fmt.Sprintf("evsourcing: event bus closed, messages undelivered: %d: %v", e.Count, e.Err)
 }
 
 // Unwrap returns the reason.

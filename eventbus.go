@@ -10,6 +10,8 @@ import (
 
 // A Publisher takes messages to wherever they go next. [EventBus] is one.
 type Publisher interface {
+	// Publish takes all messages or, on an error, none. What they point to does
+	// not change afterwards.
 	Publish(ctx context.Context, msgs ...Message) error
 }
 
@@ -49,7 +51,7 @@ type EventBusOptions struct {
 	// BaseContext is the parent of the contexts of all reactors. When it ends,
 	// the bus stops as if Close had run out of time. If nil,
 	// context.Background().
-	BaseContext context.Context //nolint:containedctx // as http.Server does
+	BaseContext context.Context
 	// Codec lets Subscribe refuse topics that it does not know, and a Transport
 	// decode. If nil, every topic is taken; with a Transport it is needed.
 	Codec Codec

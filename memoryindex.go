@@ -66,10 +66,10 @@ func (m *memoryStreams) id(n uint32) StreamID {
 
 func (m *memoryStreams) find(hash uint64, id StreamID) (uint32, bool) {
 	n, ok := m.byName.find(hash, func(n uint64) bool {
-		st := m.at(uint32(n)) //nolint:gosec // add made it from a uint32
+		st := m.at(uint32(n))
 		return st.named(m.long, id.ID) && m.names.list[st.typ] == id.Type
 	})
-	return uint32(n), ok //nolint:gosec // likewise
+	return uint32(n), ok
 }
 
 func (m *memoryStreams) add(hash uint64, id StreamID) uint32 {
@@ -79,7 +79,7 @@ func (m *memoryStreams) add(hash uint64, id StreamID) uint32 {
 	m.count++
 	st := m.at(m.count)
 	st.typ = m.names.number(id.Type)
-	st.idLen = uint32(len(id.ID)) //nolint:gosec // Validate limits it
+	st.idLen = uint32(len(id.ID))
 	if len(id.ID) > len(st.id) {
 		binary.LittleEndian.PutUint64(st.id[:], uint64(len(m.long)))
 		m.long = append(m.long, strings.Clone(id.ID))
@@ -114,7 +114,7 @@ func (m *memoryStreams) push(st *memoryStream, loc uint64) {
 }
 
 func (m *memoryStreams) word(loc uint64) *uint64 {
-	return &m.slabs[loc>>32][uint32(loc)] //nolint:gosec // the low half is the offset
+	return &m.slabs[loc>>32][uint32(loc)]
 }
 
 func (m *memoryStreams) allocate(words int) uint64 {
@@ -129,7 +129,7 @@ func (m *memoryStreams) allocate(words int) uint64 {
 	}
 	n := len(m.slabs[last])
 	m.slabs[last] = m.slabs[last][:n+words]
-	return uint64(last)<<32 | uint64(n) //nolint:gosec // neither is negative
+	return uint64(last)<<32 | uint64(n)
 }
 
 // run returns the run of the stream that has the given version, and the version
@@ -175,7 +175,7 @@ func (m *memoryNames) number(s string) uint32 {
 			m.numbers = map[string]uint32{}
 		}
 		s = strings.Clone(s)
-		n = uint32(len(m.list)) //nolint:gosec // memory ends before
+		n = uint32(len(m.list))
 		m.numbers[s] = n
 		m.list = append(m.list, s)
 	}
@@ -214,7 +214,7 @@ func (x *hashIndex) find(hash uint64, is func(number uint64) bool) (uint64, bool
 		return 0, false
 	}
 	tag := hash >> 8 & (1<<24 - 1)
-	mask := uint64(len(part.slots) - 1) //nolint:gosec // not negative
+	mask := uint64(len(part.slots) - 1)
 	for i := tag & mask; part.slots[i] != 0; i = (i + 1) & mask {
 		if part.slots[i]>>numberBits == tag {
 			if n := part.slots[i] & (1<<numberBits - 1); is(n) {
@@ -241,7 +241,7 @@ func (x *hashIndex) insert(hash, number uint64) {
 }
 
 func place(slots []uint64, slot uint64) {
-	mask := uint64(len(slots) - 1) //nolint:gosec // not negative
+	mask := uint64(len(slots) - 1)
 	i := slot >> numberBits & mask
 	for slots[i] != 0 {
 		i = (i + 1) & mask

@@ -43,7 +43,7 @@ func (r memoryRecord) id() uuid.UUID    { return uuid.UUID(r[recordID : recordID
 func (r memoryRecord) version() uint64  { return binary.LittleEndian.Uint64(r[recordVersion:]) }
 func (r memoryRecord) position() uint64 { return binary.LittleEndian.Uint64(r[recordPosition:]) }
 func (r memoryRecord) time() time.Time {
-	return time.UnixMicro(int64(binary.LittleEndian.Uint64(r[recordTime:]))).UTC() //nolint:gosec // a bit pattern
+	return time.UnixMicro(int64(binary.LittleEndian.Uint64(r[recordTime:]))).UTC()
 }
 func (r memoryRecord) stream() uint32      { return binary.LittleEndian.Uint32(r[recordStream:]) }
 func (r memoryRecord) topic() uint32       { return binary.LittleEndian.Uint32(r[recordTopic:]) }
@@ -58,7 +58,7 @@ func (r memoryRecord) extra() []byte {
 
 // record returns the record at a location, and what follows it in its chunk.
 func (l *memoryLog) record(loc uint64) memoryRecord {
-	return l.chunks[loc>>32][uint32(loc):] //nolint:gosec // the low half is the offset
+	return l.chunks[loc>>32][uint32(loc):]
 }
 
 // at returns the record at a position.
@@ -82,17 +82,17 @@ func (l *memoryLog) append(names *memoryNames, e *StoredEvent, stream uint32, ve
 	}
 	l.count++
 	c := l.chunks[last]
-	loc := uint64(last)<<32 | uint64(len(c)) //nolint:gosec // neither is negative
+	loc := uint64(last)<<32 | uint64(len(c))
 
 	c = append(c, e.ID[:]...)
 	c = binary.LittleEndian.AppendUint64(c, version)
 	c = binary.LittleEndian.AppendUint64(c, l.count)
-	c = binary.LittleEndian.AppendUint64(c, uint64(e.Time.UnixMicro())) //nolint:gosec // a bit pattern
+	c = binary.LittleEndian.AppendUint64(c, uint64(e.Time.UnixMicro()))
 	c = binary.LittleEndian.AppendUint32(c, stream)
 	c = binary.LittleEndian.AppendUint32(c, names.number(e.Topic))
 	c = binary.LittleEndian.AppendUint32(c, names.number(e.ContentType))
-	c = binary.LittleEndian.AppendUint32(c, uint32(len(e.Data))) //nolint:gosec // Validate limits it
-	c = binary.LittleEndian.AppendUint32(c, uint32(extra))       //nolint:gosec // likewise
+	c = binary.LittleEndian.AppendUint32(c, uint32(len(e.Data)))
+	c = binary.LittleEndian.AppendUint32(c, uint32(extra))
 	c = append(c, e.Data...)
 	if extra > 0 {
 		c = appendExtra(c, e)
@@ -127,10 +127,10 @@ func extraSize(e *StoredEvent) int {
 
 func appendExtra(c []byte, e *StoredEvent) []byte {
 	str := func(s string) {
-		c = binary.LittleEndian.AppendUint32(c, uint32(len(s))) //nolint:gosec // Validate limits it
+		c = binary.LittleEndian.AppendUint32(c, uint32(len(s)))
 		c = append(c, s...)
 	}
-	c = binary.LittleEndian.AppendUint32(c, uint32(len(e.Tags))) //nolint:gosec // likewise
+	c = binary.LittleEndian.AppendUint32(c, uint32(len(e.Tags)))
 	for _, tag := range e.Tags {
 		str(tag)
 	}

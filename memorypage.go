@@ -76,7 +76,7 @@ func newCursor(r Range, head uint64) cursor {
 	if r.Until != 0 {
 		c.high = min(c.high, r.Until)
 	}
-	if n := uint64(max(r.Limit, 0)); n > 0 && c.low <= c.high && c.high-c.low >= n { //nolint:gosec // not negative
+	if n := uint64(max(r.Limit, 0)); n > 0 && c.low <= c.high && c.high-c.low >= n {
 		if c.backward {
 			c.low = c.high - n + 1
 		} else {

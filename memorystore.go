@@ -64,23 +64,26 @@ func (s *MemoryStore) Append(ctx context.Context, batches ...Batch) (AppendResul
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var few [4]memoryTarget
+	targets := few[:0]
+	for i := range batches {
+		targets = append(targets, s.target(batches[i].Stream))
+	}
 	for i := range batches {
 		for j := range batches[i].Events {
 			if pos, ok := s.findEvent(&batches[i].Events[j].ID); ok {
-				return s.repeated(batches, pos)
+				return s.repeated(batches, targets, pos)
 			}
 		}
 	}
 	for i := range batches {
-		b := &batches[i]
-		head := s.head(b.Stream)
-		if b.Expected != AnyVersion && b.Expected != head {
-			return AppendResult{}, &ConflictError{Stream: b.Stream, Expected: b.Expected, Actual: head}
+		if b := &batches[i]; b.Expected != AnyVersion && b.Expected != targets[i].head {
+			return AppendResult{}, &ConflictError{Stream: b.Stream, Expected: b.Expected, Actual: targets[i].head}
 		}
 	}
 	result := AppendResult{Versions: make([]uint64, len(batches))}
 	for i := range batches {
-		result.Versions[i] = s.write(&batches[i])
+		result.Versions[i] = s.write(&batches[i], targets[i])
 	}
 	result.Position = s.log.count
 	if s.wake != nil {
@@ -90,29 +93,34 @@ func (s *MemoryStore) Append(ctx context.Context, batches ...Batch) (AppendResul
 	return result, nil
 }
 
-// write appends one batch and returns the stream's new version.
-func (s *MemoryStore) write(b *Batch) uint64 {
-	h := s.streamHash(b.Stream)
-	n, ok := s.streams.find(h, b.Stream)
-	if !ok {
-		n = s.streams.add(h, b.Stream)
+// memoryTarget is the stream that a batch is for.
+type memoryTarget struct {
+	hash   uint64
+	number uint32 // 0 if the stream does not exist
+	head   uint64
+}
+
+func (s *MemoryStore) target(id StreamID) memoryTarget {
+	t := memoryTarget{hash: s.streamHash(id)}
+	if n, ok := s.streams.find(t.hash, id); ok {
+		t.number, t.head = n, s.streams.at(n).head
 	}
-	st := s.streams.at(n)
+	return t
+}
+
+// write appends one batch and returns the stream's new version.
+func (s *MemoryStore) write(b *Batch, t memoryTarget) uint64 {
+	if t.number == 0 {
+		t.number = s.streams.add(t.hash, b.Stream)
+	}
+	st := s.streams.at(t.number)
 	for i := range b.Events {
 		e := &b.Events[i]
-		loc := s.log.append(&s.streams.names, e, n, st.head+1)
+		loc := s.log.append(&s.streams.names, e, t.number, st.head+1)
 		s.ids.insert(s.eventHash(&e.ID), s.log.count)
 		s.streams.push(st, loc)
 	}
 	return st.head
-}
-
-// head returns a stream's version, 0 if it does not exist.
-func (s *MemoryStore) head(id StreamID) uint64 {
-	if n, ok := s.streams.find(s.streamHash(id), id); ok {
-		return s.streams.at(n).head
-	}
-	return 0
 }
 
 // findEvent returns the position of the event with the ID.
@@ -124,11 +132,10 @@ func (s *MemoryStore) findEvent(id *uuid.UUID) (uint64, bool) {
 
 // repeated answers an append of which the event at position stored is in the
 // store already: with the original's result if it is a repetition.
-func (s *MemoryStore) repeated(batches []Batch, stored uint64) (AppendResult, error) {
+func (s *MemoryStore) repeated(batches []Batch, targets []memoryTarget, stored uint64) (AppendResult, error) {
 	result := AppendResult{Versions: make([]uint64, len(batches)), Repeated: true}
 	for i := range batches {
 		b := &batches[i]
-		st, _ := s.streams.find(s.streamHash(b.Stream), b.Stream)
 		next := b.Expected + 1
 		for j := range b.Events {
 			pos, ok := s.findEvent(&b.Events[j].ID)
@@ -139,7 +146,7 @@ func (s *MemoryStore) repeated(batches []Batch, stored uint64) (AppendResult, er
 					next = rec.version()
 				}
 			}
-			if !ok || rec.stream() != st || rec.version() != next {
+			if !ok || rec.stream() != targets[i].number || rec.version() != next {
 				first := s.log.at(stored)
 				return AppendResult{}, fmt.Errorf("%w: %v is stored at version %d of %v", ErrDuplicateEvent,
 					uuid.UUID(first[recordID:recordID+16]), first.version(), s.streams.id(first.stream()))
@@ -161,20 +168,14 @@ func (s *MemoryStore) Load(ctx context.Context, id StreamID, r Range) iter.Seq2[
 			return
 		}
 		s.mu.RLock()
-		n, ok := s.streams.find(s.streamHash(id), id)
-		var head uint64
-		if ok {
-			head = s.streams.at(n).head
-		}
+		t := s.target(id)
 		s.mu.RUnlock()
-		c := newCursor(r, head)
+		c := newCursor(r, t.head)
 		s.iterate(ctx, yield, func(p *memoryPage) {
 			p.stream = id
-			if !ok {
-				p.done = true
-				return
+			if p.done = c.done(); !p.done {
+				s.streams.collect(p, &s.log, s.streams.at(t.number), &c)
 			}
-			s.streams.collect(p, &s.log, s.streams.at(n), &c)
 		})
 	}
 }

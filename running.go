@@ -14,8 +14,8 @@ import (
 // A transaction is a unit of work in progress, or a single Save.
 type transaction struct {
 	stream  StreamID
-	command string                  // its CommandID, if any
-	ctx     context.Context         //nolint:containedctx // its own; Close may cancel it
+	command string // its CommandID, if any
+	ctx     context.Context
 	cancel  context.CancelCauseFunc // nil for a Save
 	changes func() int              // unsaved ones; nil before there are any
 	decided bool                    // fn has returned an error
@@ -122,7 +122,7 @@ func (t *transactions) refuse(cause error) error {
 			}
 		}
 	}
-	slices.SortFunc(all, func(a, b *transaction) int { return int(a.number) - int(b.number) }) //nolint:gosec // few
+	slices.SortFunc(all, func(a, b *transaction) int { return int(a.number) - int(b.number) })
 	var list strings.Builder
 	for i, tx := range all {
 		if i == most {

@@ -120,7 +120,7 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 		return repeated, nil
 	}
 	for i := range out.batch {
-		out.batch[i].Position = first + uint64(i) //nolint:gosec // not negative
+		out.batch[i].Position = first + uint64(i)
 	}
 	if err := r.publish(ctx, &out); err != nil {
 		return false, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
@@ -154,7 +154,7 @@ func (r *Repository[T]) encode(ctx context.Context, b *Base, batch *Batch) error
 		batch.Events = append(batch.Events, StoredEvent{
 			ID:       c.id,
 			Stream:   batch.Stream,
-			Version:  b.version + uint64(i) + 1, //nolint:gosec // not negative
+			Version:  b.version + uint64(i) + 1,
 			Metadata: meta,
 			Time:     c.time,
 		})

@@ -59,16 +59,26 @@ type Receiver interface {
 // A Delivery is an envelope that waits to be settled, by Ack or Nack. Settling
 // it twice, or after its AckWait, does nothing.
 type Delivery interface {
+	// Envelope returns what was sent. It must not be changed.
 	Envelope() *Envelope
-	Attempt() int                                        // 1 for the first delivery
-	Ack(ctx context.Context) error                       // done: never deliver it again
-	Nack(ctx context.Context, after time.Duration) error // deliver it again, not before after has passed
-	Extend(ctx context.Context) error                    // start its AckWait anew
+	// Attempt counts the deliveries of the envelope to the group, from 1.
+	Attempt() int
+	// Ack says that the envelope is done with, and not to be delivered again.
+	Ack(ctx context.Context) error
+	// Nack asks for the envelope to be delivered again, not before after has
+	// passed.
+	Nack(ctx context.Context, after time.Duration) error
+	// Extend starts the delivery's AckWait anew.
+	Extend(ctx context.Context) error
 }
 
 // A MessageEncoder turns messages into bytes for a [Transport] and back.
 // Methods may be called concurrently.
 type MessageEncoder interface {
+	// EncodeMessage returns the message in the encoder's format. The slice is
+	// the caller's own.
 	EncodeMessage(m Message) ([]byte, error)
+	// DecodeMessage returns the message, with its event. It keeps nothing of
+	// data.
 	DecodeMessage(data []byte) (Message, error)
 }

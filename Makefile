@@ -1,0 +1,29 @@
+# Every target is one line; what takes more is a script in tools/ or .ci/.
+
+.DEFAULT_GOAL := help
+.PHONY: help test race lint fmt cover bench fuzz flight replay tidy ci
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+test: ## test every module
+	go test work
+race: ## the same under the race detector, in random order
+	go test -race -shuffle=on work
+lint: ## vet, staticcheck, revive
+	go vet work && tools/lint
+fmt: ## format
+	gofmt -w .
+cover: ## statement coverage of the root package, with its floor
+	tools/cover
+bench: ## every benchmark
+	go test -run '^$$' -bench . -benchmem work
+fuzz: ## every fuzz test, a minute each
+	tools/fuzz 1m
+flight: ## the running example
+	go run ./examples/flight
+replay: ## real flights through the running example
+	go run ./examples/flight -replay
+tidy: ## go mod tidy in every module
+	tools/each-module go mod tidy
+ci: ## all that a change must pass
+	bash .ci/run

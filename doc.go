@@ -1,0 +1,47 @@
+// Package evsourcing is an event-sourcing library for Go services.
+//
+// State that matters is kept as the events that led to it. An [Aggregate] is a
+// struct that embeds [Base]; its events apply themselves to it, and commands
+// decide which event comes next:
+//
+//	type Aircraft struct {
+//		evsourcing.Base
+//		Flying  bool
+//		Airport string
+//	}
+//
+//	type Landed struct {
+//		Airport string `json:"airport"`
+//	}
+//
+//	func (Landed) Topic() string         { return "aircraft.landed" }
+//	func (e Landed) ApplyTo(a *Aircraft) { a.Flying, a.Airport = false, e.Airport }
+//
+//	func Land(at string) evsourcing.Command[*Aircraft] {
+//		return func(a *Aircraft) (evsourcing.EventOf[*Aircraft], error) {
+//			if !a.Flying {
+//				return nil, ErrOnGround
+//			}
+//			return Landed{Airport: at}, nil
+//		}
+//	}
+//
+// Which events an aggregate accepts is the compiler's business: [Record],
+// [Execute] and [Command] take no others.
+//
+// A [Repository] loads an aggregate by replaying its stream from an
+// [EventStore], and saves what has changed in one atomic append, which fails
+// with [ErrConflict] if somebody else was faster. [Repository.Create],
+// [Repository.Update] and [Repository.CreateOrUpdate] are transactions: they
+// load, call a function, save, and start over after a conflict. A [Codec],
+// usually a [Registry], knows which Go type belongs to which topic.
+//
+// With an [EventBus], what is saved is also published. A [Reactor] subscribes to
+// topics and gets each stream's events in order; what fails is tried again, and
+// then handed to a dead-letter function. Closing the bus waits for what is in
+// progress, as long as its context says.
+//
+// [MemoryStore] is the store to begin with. The promises that it and every
+// other store keep are written at [EventStore], and package storetest checks
+// them against any implementation.
+package evsourcing

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"log/slog"
+	"time"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/examples/flight/aircraft"
+)
+
+// A replay flies the rows of a file, one after the other and in their order, so
+// that what is stored is always the flights of the file's first rows. Every row
+// is an aircraft of its own (see [row.id]) and three transactions: scheduled,
+// taken off with the row's delay, landed. The file does not say which delay it
+// means, nor whether its time is the planned one; the replay takes the delay
+// for that of the departure and the time for the planned departure.
+//
+// A delay board listens. In the end it must agree with plain sums over the
+// rows.
+type replay struct {
+	store    evsourcing.EventStore
+	logger   *slog.Logger
+	stdout   io.Writer
+	stderr   io.Writer
+	progress *progress
+
+	fleet     *evsourcing.Repository[aircraft.Aircraft]
+	rows      int  // stored whole
+	events    int  // stored
+	malformed int  // rows that could not be read
+	complete  bool // the file has been replayed to its end
+	sums      delayTable
+}
+
+// errMalformed and errDiffers say why a replay to the end of the file is not a
+// success.
+var (
+	errMalformed = errors.New("malformed rows were left out")
+	errDiffers   = errors.New("the board differs from the file")
+)
+
+// run replays the file until its end, the first failure to store, or until ctx
+// ends; a row that is under way then is finished. In all three cases it reports.
+func (r *replay) run(ctx context.Context, file io.Reader) error {
+	rows, err := readRows(file)
+	if err != nil {
+		return cmp.Or(context.Cause(ctx), err) // who is interrupted need not hear of a closed file
+	}
+	board := newDelayBoard()
+	bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Codec: aircraft.Events(), Logger: r.logger})
+	if err := bus.Subscribe("delay board", evsourcing.On(board.takenOff)); err != nil {
+		return err
+	}
+	if err := bus.Listen(); err != nil {
+		return err
+	}
+	r.fleet = aircraft.NewRepository(r.store, &evsourcing.RepositoryOptions{Bus: bus, Logger: r.logger})
+	r.sums = delayTable{}
+
+	start := time.Now()
+	err = r.fly(ctx, rows)
+
+	// The bus first: the last of its reactors may need the repository.
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	err = errors.Join(err, bus.Close(closing), r.fleet.Close(closing))
+	elapsed := time.Since(start)
+
+	r.progress.clear()
+	return errors.Join(err, r.report(board.snapshot(), elapsed))
+}
+
+// fly replays rows. It returns the context's cause if ctx ended it.
+func (r *replay) fly(ctx context.Context, rows iter.Seq2[row, error]) error {
+	finishing, cancel := withGrace(ctx, closeTimeout)
+	defer cancel()
+	for row, err := range rows {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if bad, ok := errors.AsType[*rowError](err); ok {
+			r.malformed++
+			r.progress.clear()
+			fmt.Fprintln(r.stderr, "flight:", bad)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := r.flyRow(finishing, row); err != nil {
+			return fmt.Errorf("line %d: %w", row.line, err)
+		}
+		r.progress.show(r.rows, r.events)
+	}
+	r.complete = true
+	return nil
+}
+
+// flyRow stores the events of one row.
+func (r *replay) flyRow(ctx context.Context, row row) error {
+	id := row.id()
+	_, err := r.fleet.Create(ctx, id, aircraft.Do(aircraft.Schedule(aircraft.Plan{
+		Origin:      row.origin,
+		Destination: row.destination,
+		Departure:   row.departure,
+		Distance:    row.distance,
+	})))
+	if err != nil {
+		return err
+	}
+	r.events++
+	if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.TakeOff(row.delay))); err != nil {
+		return err
+	}
+	r.events++
+	r.sums.add(row.origin, row.delay)
+	if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.Land(row.destination))); err != nil {
+		return err
+	}
+	r.events++
+	r.rows++
+	return nil
+}
+
+// report prints what the board shows, what was saved and how fast, and whether
+// the board is right.
+func (r *replay) report(board delayTable, elapsed time.Duration) error {
+	var b bytes.Buffer
+	if len(board) > 0 {
+		_ = board.print(&b, 10) // a buffer takes everything
+		fmt.Fprintln(&b)
+	}
+	fmt.Fprintf(&b, "saved %d rows, %d events", r.rows, r.events)
+	if r.events > 0 {
+		fmt.Fprintf(&b, " in %v, %.0f events/s", elapsed.Round(time.Millisecond), float64(r.events)/elapsed.Seconds())
+	}
+	fmt.Fprintln(&b)
+	var err error
+	if r.malformed > 0 {
+		fmt.Fprintf(&b, "left out %d malformed rows\n", r.malformed)
+		err = errMalformed
+	}
+	if diff := board.differences(r.sums); len(diff) > 0 {
+		for _, line := range diff {
+			fmt.Fprintln(&b, line)
+		}
+		err = errors.Join(err, errDiffers)
+	} else if r.complete {
+		fmt.Fprintln(&b, "board agrees with the file")
+	} else {
+		fmt.Fprintln(&b, "board agrees with what was saved")
+	}
+	_, werr := r.stdout.Write(b.Bytes())
+	return errors.Join(err, werr)
+}
+
+// withGrace returns a context that lives on for d after its parent has ended:
+// time to finish what has begun.
+func withGrace(parent context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(parent))
+	stop := context.AfterFunc(parent, func() { time.AfterFunc(d, cancel) })
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
