@@ -14,11 +14,17 @@ import (
 
 // What an operation costs must not depend on how much there is.
 
-var sizes = []int{1e3, 1e4, 1e5, 1e6}
+// sizes are the steps of each curve; with -short, its beginning.
+func sizes() []int {
+	if testing.Short() {
+		return []int{1e3, 1e4}
+	}
+	return []int{1e3, 1e4, 1e5, 1e6}
+}
 
 // BenchmarkScaleAppendEvents saves an event to a stream that has many.
 func BenchmarkScaleAppendEvents(b *testing.B) {
-	for _, n := range sizes {
+	for _, n := range sizes() {
 		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
 			ctx := context.Background()
 			repo := newRepository(evsourcing.NewMemoryStore())
@@ -36,7 +42,7 @@ func BenchmarkScaleAppendEvents(b *testing.B) {
 
 // BenchmarkScaleAppendStreams saves an event to a random one of many streams.
 func BenchmarkScaleAppendStreams(b *testing.B) {
-	for _, n := range sizes {
+	for _, n := range sizes() {
 		b.Run(fmt.Sprintf("streams=%d", n), func(b *testing.B) {
 			ctx := context.Background()
 			repo := newRepository(evsourcing.NewMemoryStore())
@@ -59,7 +65,7 @@ func BenchmarkScaleAppendStreams(b *testing.B) {
 // BenchmarkScaleStoreStreams is the store's part of it, without aggregates that
 // are themselves a million objects for caches and collector.
 func BenchmarkScaleStoreStreams(b *testing.B) {
-	for _, n := range sizes {
+	for _, n := range sizes() {
 		b.Run(fmt.Sprintf("streams=%d", n), func(b *testing.B) {
 			ctx := context.Background()
 			store := evsourcing.NewMemoryStore()
@@ -93,7 +99,7 @@ func BenchmarkScaleStoreStreams(b *testing.B) {
 // BenchmarkScaleLoad loads an aggregate with many events; an operation is one
 // event.
 func BenchmarkScaleLoad(b *testing.B) {
-	for _, n := range sizes {
+	for _, n := range sizes() {
 		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
 			repo := newRepository(evsourcing.NewMemoryStore())
 			fill(b, repo, "one", n)
@@ -106,7 +112,7 @@ func BenchmarkScaleLoad(b *testing.B) {
 // each; an operation is one event.
 func BenchmarkScaleLoadStreams(b *testing.B) {
 	const events = 10
-	for _, n := range sizes {
+	for _, n := range sizes() {
 		b.Run(fmt.Sprintf("streams=%d", n), func(b *testing.B) {
 			ctx := context.Background()
 			repo := newRepository(evsourcing.NewMemoryStore())

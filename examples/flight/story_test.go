@@ -66,7 +66,7 @@ func TestStoryInterruptedWhileTheReactorThinks(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		assert.Equal(t, exitInterrupted, run(ctx, nil, &stdout, &stderr))
 		assert.NotContains(t, stdout.String(), "forget to pack")
-		assert.Contains(t, stderr.String(), "1 messages undelivered")
+		assert.Contains(t, stderr.String(), "messages undelivered: 1")
 		synctest.Wait() // the reactor sees that its context has ended
 	})
 }
