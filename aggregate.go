@@ -34,6 +34,7 @@ type Base struct {
 	changes  []change
 	origin   *origin // nil for an aggregate that no repository has seen
 	command  string  // CommandID of the running transaction, if any
+	numbered int     // events of that command so far
 	started  bool    // Init has run
 	readOnly bool    // LoadAt made it
 	unsure   bool    // the last append of these changes had ErrUncertain
@@ -123,7 +124,8 @@ func (b *Base) record(e Event) {
 	}
 	c.time = c.time.UTC().Truncate(time.Microsecond)
 	if b.command != "" {
-		c.id = commandEventID(b.command, StreamID{b.origin.typ, b.id}, len(b.changes))
+		c.id = commandEventID(b.command, StreamID{b.origin.typ, b.id}, b.numbered)
+		b.numbered++
 	} else {
 		c.id = newEventID(c.time)
 	}

@@ -35,6 +35,8 @@ func (b *EventBus) Listen() error {
 // while it talks to the transport.
 func (b *EventBus) join() error {
 	b.phase = joining
+	b.active++ // Close waits
+	defer b.idle()
 	b.mu.Unlock()
 	err := b.link.join()
 	b.mu.Lock()
@@ -49,7 +51,7 @@ func (b *EventBus) join() error {
 		return nil
 	}
 	b.mu.Unlock()
-	b.link.leave()
+	b.link.unjoin()
 	b.mu.Lock()
 	if b.phase == joining {
 		b.phase = subscribing
@@ -89,31 +91,32 @@ func (b *EventBus) sendKept() error {
 // too, so give it a context that ends.
 func (b *EventBus) Close(ctx context.Context) error {
 	b.shut(nil)
-	cut := false
 	select {
 	case <-b.drained:
 	default:
 		select {
 		case <-b.drained:
 		case <-ctx.Done():
-			cut = true
 			b.cut(ctx.Err())
 		}
 	}
-	if b.link != nil {
-		b.link.leaveOnce(cut)
-	}
 	n := b.Pending()
+	if n == 0 { // lanes are about to stop, and leaving the transport is soon done
+		<-b.drained
+		ctx = context.WithoutCancel(ctx)
+	}
+	if b.link != nil {
+		b.link.leave(ctx)
+	}
+	b.cancel(ErrBusClosed) // if nobody is left to notice, it lets BaseContext forget the bus
 	if n == 0 {
-		<-b.drained            // lanes that have settled everything are about to stop
-		b.cancel(ErrBusClosed) // nobody is left to notice; it lets BaseContext forget the bus
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err := b.cutBy
 	if err == nil {
-		err = ErrBusClosed
+		err = context.Cause(b.ctx)
 	}
 	return &UndeliveredError{Count: n, Err: err}
 }

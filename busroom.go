@@ -67,7 +67,7 @@ func (b *EventBus) admit(batch []Message, inside, waited bool) (r reservation, f
 	if !b.dispatching(inside) {
 		kept := len(b.kept) + b.promised
 		if kept > 0 && kept+len(batch) > b.opts.Buffer {
-			if b.phase != closing {
+			if b.phase == subscribing || b.phase == joining {
 				return r, nil, fmt.Errorf("%w: %d messages wait for Listen", ErrNotListening, kept)
 			}
 			return r, nil, ErrBusClosed

@@ -151,9 +151,7 @@ func (r *channelReceiver) Receive(ctx context.Context) (Delivery, error) {
 		}
 		var timer <-chan time.Time
 		if !due.IsZero() {
-			t := time.NewTimer(time.Until(due))
-			defer t.Stop()
-			timer = t.C
+			timer = time.After(time.Until(due))
 		}
 		select {
 		case <-ctx.Done():

@@ -41,6 +41,15 @@
 // then handed to a dead-letter function. Closing the bus waits for what is in
 // progress, as long as its context says.
 //
+// A service ends in the order that its work flows: stop what calls the
+// repositories, close the bus, whose last reactors may still need a repository,
+// and then the repositories.
+//
+//	errors.Join(bus.Close(ctx), aircraft.Close(ctx))
+//
+// Give both a context that ends some seconds from now, not the one that a signal
+// has cancelled; transactions too, if they are to finish when the signal comes.
+//
 // [MemoryStore] is the store to begin with. The promises that it and every
 // other store keep are written at [EventStore], and package storetest checks
 // them against any implementation.

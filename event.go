@@ -106,9 +106,16 @@ func (e *StoredEvent) CorrelationID() string {
 }
 
 type (
-	metadataKey struct{} // context key of a Metadata that a caller added
+	metadataKey struct{} // context key of an addedMetadata
 	causeKey    struct{} // context key of the *StoredEvent being handled
 )
+
+// addedMetadata is the metadata of a context to which a caller has added some,
+// that of the cause included, if there was one by then.
+type addedMetadata struct {
+	meta  Metadata
+	cause *StoredEvent
+}
 
 // ContextWithMetadata returns a context that adds meta to whatever metadata ctx
 // carries already; on equal keys meta wins. Every event stored under the
@@ -118,11 +125,13 @@ type (
 // that carries one fails. Setting [MetaCorrelationID], for example to the ID of
 // an incoming request, is allowed.
 func ContextWithMetadata(ctx context.Context, meta Metadata) context.Context {
-	outer, _ := ctx.Value(metadataKey{}).(Metadata)
-	merged := make(Metadata, len(outer)+len(meta))
-	maps.Copy(merged, outer)
+	merged := MetadataFromContext(ctx)
+	if merged == nil {
+		merged = make(Metadata, len(meta))
+	}
 	maps.Copy(merged, meta)
-	return context.WithValue(ctx, metadataKey{}, merged)
+	cause, _ := ctx.Value(causeKey{}).(*StoredEvent)
+	return context.WithValue(ctx, metadataKey{}, addedMetadata{merged, cause})
 }
 
 // MetadataFromContext returns the metadata that an event stored under ctx would
@@ -130,12 +139,17 @@ func ContextWithMetadata(ctx context.Context, meta Metadata) context.Context {
 // correlation, and what callers added by [ContextWithMetadata]. The map is the
 // caller's own; it is nil when there is nothing.
 func MetadataFromContext(ctx context.Context) Metadata {
-	added, _ := ctx.Value(metadataKey{}).(Metadata)
+	added, _ := ctx.Value(metadataKey{}).(addedMetadata)
+	meta := maps.Clone(added.meta)
 	cause, _ := ctx.Value(causeKey{}).(*StoredEvent)
-	if cause == nil {
-		return maps.Clone(added)
+	if cause == nil || cause == added.cause {
+		return meta
 	}
-	meta := make(Metadata, len(cause.Metadata)+len(added)+2)
+	// What was added, was added around the handling of the event, which is
+	// nearer: in BaseContext, say.
+	if meta == nil {
+		meta = make(Metadata, len(cause.Metadata)+2)
+	}
 	for k, v := range cause.Metadata {
 		if !strings.HasPrefix(k, metaReserved) {
 			meta[k] = v
@@ -143,6 +157,5 @@ func MetadataFromContext(ctx context.Context) Metadata {
 	}
 	meta[MetaCausationID] = cause.ID.String()
 	meta[MetaCorrelationID] = cause.CorrelationID()
-	maps.Copy(meta, added)
 	return meta
 }

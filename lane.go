@@ -146,12 +146,12 @@ func (l *lane) next() bool {
 	b := l.sub.bus
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if cap(l.work) > keepLane {
+		l.work, l.at = nil, 0
+	}
 	if len(l.in) == 0 || b.ctx.Err() != nil {
 		l.stopped()
 		return false
-	}
-	if cap(l.work) > keepLane {
-		l.work = nil
 	}
 	l.work, l.in, l.at = l.in, l.work[:0], 0
 	return true
@@ -235,19 +235,19 @@ func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) {
 		return
 	}
 	b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message goes to DeadLetter", attrs...)
-	if err := b.callDeadLetter(ctx, d); err != nil {
-		b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
-			append(messageAttrs(d.Subscription, &d.Message), errAttr(err))...)
-	}
-}
-
-func (b *EventBus) callDeadLetter(ctx context.Context, d DeadLetter) (err error) {
+	var err error
+	returned := false
 	defer func() {
-		if v := recover(); v != nil {
-			err = &PanicError{Value: v, Stack: debug.Stack()}
+		if !returned {
+			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+		}
+		if err != nil {
+			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
+				append(messageAttrs(d.Subscription, &d.Message), errAttr(err))...)
 		}
 	}()
-	return b.opts.DeadLetter(ctx, d)
+	err = b.opts.DeadLetter(ctx, d)
+	returned = true
 }
 
 func messageAttrs(subscription string, m *Message) []slog.Attr {

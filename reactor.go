@@ -124,7 +124,7 @@ func (p RetryPolicy) withDefaults() RetryPolicy {
 // pause returns how long to wait after the given number of attempts.
 func (p RetryPolicy) pause(attempts int) time.Duration {
 	d := p.MaxInterval
-	if n := attempts - 1; n < 62 && p.InitialInterval < p.MaxInterval>>n {
+	if n := attempts - 1; n < 62 && p.InitialInterval <= p.MaxInterval>>n {
 		d = p.InitialInterval << n
 	}
 	return d/2 + rand.N(d/2+1)

@@ -25,7 +25,6 @@ type transaction struct {
 	// Guarded by the transactions' mu.
 	number    uint64
 	appending bool // its append has begun
-	refused   bool // it must not begin any more
 }
 
 // transactions is the set of those that run on one repository.
@@ -33,7 +32,8 @@ type transactions struct {
 	mu      sync.Mutex
 	last    uint64 // number given
 	running map[*transaction]struct{}
-	closed  bool
+	closed  bool          // Close has been called,
+	gaveUp  bool          // and has waited as long as it may: no append begins
 	idle    chan struct{} // closed when closed and nothing runs
 }
 
@@ -69,18 +69,22 @@ func (t *transactions) commit(tx *transaction) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if tx.refused {
+	if t.gaveUp && !tx.appending {
 		return ErrClosed
 	}
 	tx.appending = true
 	return nil
 }
 
-// rewind makes the transaction one that has not begun its append.
+// rewind makes the transaction, which starts over, one that has not begun its
+// append.
 func (t *transactions) rewind(tx *transaction) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	tx.appending = false
+	if t.gaveUp {
+		tx.cancel(ErrClosed)
+	}
 }
 
 func (t *transactions) close(ctx context.Context) error {
@@ -112,14 +116,15 @@ func (t *transactions) refuse(cause error) error {
 	const most = 20
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if len(t.running) == 0 { // the last one has ended meanwhile
+		return nil
+	}
+	t.gaveUp = true
 	all := make([]*transaction, 0, len(t.running))
 	for tx := range t.running {
 		all = append(all, tx)
-		if !tx.appending {
-			tx.refused = true
-			if tx.cancel != nil {
-				tx.cancel(ErrClosed)
-			}
+		if !tx.appending && tx.cancel != nil {
+			tx.cancel(ErrClosed)
 		}
 	}
 	slices.SortFunc(all, func(a, b *transaction) int { return int(a.number) - int(b.number) })

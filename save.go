@@ -44,6 +44,9 @@ func (r *Repository[T]) Save(ctx context.Context, a *T) error {
 	if b.Saved() {
 		return nil
 	}
+	if b.id == "" {
+		b.id = r.opts.NewID()
+	}
 	tx := &transaction{stream: r.stream(b.id), ctx: ctx}
 	if err := r.running.begin(tx); err != nil {
 		return fmt.Errorf("%w: save %v", err, tx.stream)
@@ -64,12 +67,10 @@ func (r *Repository[T]) savable(b *Base) error {
 	return nil
 }
 
-// save appends and publishes. repeated says that another process, or another
-// transaction with the same CommandID, had stored the changes.
+// save appends and publishes. repeated says that the changes, or others with
+// their IDs, were stored before: by an append whose outcome was uncertain, or by
+// another transaction with the same CommandID.
 func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (repeated bool, err error) {
-	if b.id == "" {
-		b.id = r.opts.NewID()
-	}
 	b.origin = r.origin
 	buf := r.buffers.Get().(*saveBuffer)
 	if err := r.encode(ctx, b, &buf.batch[0]); err != nil {
@@ -78,54 +79,50 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 	stream := buf.batch[0].Stream
 	var out outbox
 	if r.opts.Bus != nil {
-		out = outbox{batch: messages(buf.batch[0].Events, b.changes)}
+		out.batch = messages(buf.batch[0].Events, b.changes)
 		if r.bus != nil {
 			if out.room, err = r.bus.reserve(tx.ctx, out.batch); err != nil {
 				return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
 			}
+			defer r.release(&out)
 		}
 		if err := r.tickets.take(tx.ctx, stream); err != nil {
-			r.unpublished(&out)
 			return false, fmt.Errorf("evsourcing: save %v: waiting for another append: %w", stream, err)
 		}
 		defer r.tickets.give(stream)
 	}
 	if err := r.running.commit(tx); err != nil {
-		r.unpublished(&out)
-		return false, fmt.Errorf("%w: save %v", err, stream)
+		return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
 	}
+	unsure := b.unsure
+	b.unsure = true // until the store has answered; it may panic
 	result, err := r.store.Append(ctx, buf.batch[:]...)
 	if err == nil {
 		err = r.verify(b, result)
 	}
 	if err != nil {
-		r.unpublished(&out)
-		if errors.Is(err, ErrUncertain) {
-			b.unsure = true
-		}
+		b.unsure = unsure || errors.Is(err, ErrUncertain)
 		if errors.As(err, new(*ConflictError)) {
 			return false, err
 		}
 		return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
 	}
-	repeated = result.Repeated && !b.unsure
 	first := result.Position - uint64(len(b.changes)) + 1
 	b.saved(result.Position)
 	if events := buf.batch[0].Events; cap(events) <= keepEvents {
 		clear(events)
 		r.buffers.Put(buf)
 	}
-	if out.batch == nil || repeated { // who stored it publishes it
-		r.unpublished(&out)
-		return repeated, nil
+	if out.batch == nil || result.Repeated && !unsure { // who stored it publishes it
+		return result.Repeated, nil
 	}
 	for i := range out.batch {
-		out.batch[i].Position = first + uint64(i)
+		out.batch[i].Position = first + uint64(i) //nolint:gosec // not negative
 	}
 	if err := r.publish(ctx, &out); err != nil {
-		return false, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
+		return result.Repeated, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
 	}
-	return false, nil
+	return result.Repeated, nil
 }
 
 // verify compares what the store says it stored with what it was given.
@@ -133,6 +130,9 @@ func (r *Repository[T]) verify(b *Base, result AppendResult) error {
 	want := b.version + uint64(len(b.changes))
 	if len(result.Versions) != 1 || result.Versions[0] != want {
 		return fmt.Errorf("%w: the store answered with versions %d, want [%d]", ErrUncertain, result.Versions, want)
+	}
+	if result.Position < want { // there are no more versions than positions
+		return fmt.Errorf("%w: the store answered with position %d for version %d", ErrUncertain, result.Position, want)
 	}
 	return nil
 }
@@ -167,13 +167,12 @@ func (r *Repository[T]) encode(ctx context.Context, b *Base, batch *Batch) error
 
 // metadata returns what all of the aggregate's changes get.
 func (r *Repository[T]) metadata(ctx context.Context, b *Base) (Metadata, error) {
-	added, _ := ctx.Value(metadataKey{}).(Metadata)
-	for k := range added {
+	meta := MetadataFromContext(ctx)
+	for k := range meta {
 		if strings.HasPrefix(k, metaReserved) {
 			return nil, fmt.Errorf("the metadata key %q is reserved, as are all that start with %q", k, metaReserved)
 		}
 	}
-	meta := MetadataFromContext(ctx)
 	if b.command != "" {
 		if meta == nil {
 			meta = Metadata{}
@@ -186,7 +185,8 @@ func (r *Repository[T]) metadata(ctx context.Context, b *Base) (Metadata, error)
 // outbox is what will be published of one append.
 type outbox struct {
 	batch []Message
-	room  reservation
+	room  reservation // on the EventBus, if it is one
+	used  bool        // publish has taken the room
 }
 
 // messages makes messages of encoded changes.
@@ -200,14 +200,15 @@ func messages(events []StoredEvent, changes []change) []Message {
 
 func (r *Repository[T]) publish(ctx context.Context, out *outbox) error {
 	if r.bus != nil {
+		out.used = true
 		return r.bus.publish(ctx, out.batch, out.room)
 	}
 	return r.opts.Bus.Publish(ctx, out.batch...)
 }
 
-// unpublished gives back the room of an outbox that stays unused.
-func (r *Repository[T]) unpublished(out *outbox) {
-	if r.bus != nil && out.batch != nil {
+// release gives back the room of an outbox that was not published.
+func (r *Repository[T]) release(out *outbox) {
+	if !out.used {
 		r.bus.release(out.batch, out.room)
 	}
 }

@@ -136,59 +136,75 @@ var conflictPause = RetryPolicy{InitialInterval: 4 * time.Millisecond, MaxInterv
 func (r *Repository[T]) attempts(tx *transaction, ctx context.Context, mode txMode, fn func(a *T) error) (*T, error) {
 	for n := 1; ; n++ {
 		a, err := r.attempt(tx, ctx, mode, fn)
-		again := errors.Is(err, ErrConflict) && mode != txCreate ||
-			errors.Is(err, ErrDuplicateEvent) && tx.command != "" // it was stored meanwhile, and is found next time
+		again := failed(err, ErrConflict) && mode != txCreate ||
+			failed(err, ErrDuplicateEvent) && tx.command != "" // it was stored meanwhile, and is found next time
 		if tx.decided || !again || n >= r.opts.MaxAttempts {
 			return a, tx.closed(err)
 		}
-		if sleep(tx.ctx, conflictPause.pause(n)) != nil {
-			return nil, tx.closed(tx.ctx.Err())
+		r.running.rewind(tx)
+		if err := sleep(tx.ctx, conflictPause.pause(n)); err != nil {
+			return nil, tx.closed(fmt.Errorf("evsourcing: transaction on %v: waiting to start over: %w", tx.stream, err))
 		}
 	}
 }
 
 // attempt runs the transaction once, from a fresh load.
 func (r *Repository[T]) attempt(tx *transaction, ctx context.Context, mode txMode, fn func(a *T) error) (*T, error) {
-	id := tx.stream.ID
-	r.running.rewind(tx)
-	if tx.command != "" {
-		done, err := r.executed(tx)
-		if err != nil {
-			return nil, err
-		}
-		if done {
-			return r.Load(tx.ctx, id)
-		}
-	}
 	a, err := r.begin(tx, mode)
 	if err != nil {
 		return nil, err
 	}
 	b := r.base(a)
-	b.command = tx.command
+	if tx.command != "" {
+		// After the load: if the command is executed from now on, by another
+		// transaction, then fn does not see it and the append finds out.
+		version, done, err := r.executed(tx)
+		switch {
+		case err != nil:
+			return nil, err
+		case done && version <= b.version:
+			return a, nil
+		case done:
+			return r.Load(tx.ctx, b.id)
+		}
+		b.command = tx.command
+		defer func() { b.command = "" }()
+	}
 	tx.changes = func() int { return len(b.changes) }
 	if err := fn(a); err != nil {
 		tx.decided = true
 		return nil, err
 	}
-	defer func() { b.command = "" }()
 	if b.Saved() {
 		return a, nil
 	}
 	repeated, err := r.save(ctx, tx, b)
-	for n := 1; errors.Is(err, ErrUncertain) && n < r.opts.MaxAttempts; n++ {
+	for n := 1; failed(err, ErrUncertain) && n < r.opts.MaxAttempts; n++ {
 		if sleep(tx.ctx, conflictPause.pause(n)) != nil {
 			break
 		}
-		var again error
-		if repeated, again = r.save(ctx, tx, b); again == nil || errors.Is(again, ErrConflict) {
-			err = again // a conflict proves that the append was not stored
+		again, repeatErr := r.save(ctx, tx, b)
+		if settles(repeatErr) {
+			repeated, err = again, repeatErr
 		}
 	}
-	if repeated {
-		return r.Load(tx.ctx, id)
+	if err == nil && repeated && tx.command != "" { // maybe by another transaction, with other events
+		return r.Load(tx.ctx, b.id)
 	}
 	return a, err
+}
+
+// failed reports whether err, which a save returned, is target. With
+// ErrNotPublished it is not, whatever the publisher's error wraps: the changes
+// are stored.
+func failed(err, target error) bool {
+	return errors.Is(err, target) && !errors.Is(err, ErrNotPublished)
+}
+
+// settles reports whether what came of repeating an append that was uncertain
+// tells what became of it: it is stored, or it was not.
+func settles(err error) bool {
+	return err == nil || errors.Is(err, ErrNotPublished) || errors.Is(err, ErrConflict) || errors.Is(err, ErrDuplicateEvent)
 }
 
 // begin returns the aggregate that the transaction starts from.
@@ -203,25 +219,26 @@ func (r *Repository[T]) begin(tx *transaction, mode txMode) (*T, error) {
 	return a, err
 }
 
-// executed reports whether the transaction's command has stored its events.
-func (r *Repository[T]) executed(tx *transaction) (bool, error) {
+// executed reports whether the transaction's command has stored its events, and
+// the version of the first.
+func (r *Repository[T]) executed(tx *transaction) (version uint64, ok bool, err error) {
 	event := commandEventID(tx.command, tx.stream, 0)
 	if r.finder != nil {
-		_, ok, err := r.finder.Find(tx.ctx, tx.stream, event)
+		version, ok, err = r.finder.Find(tx.ctx, tx.stream, event)
 		if err != nil {
 			err = fmt.Errorf("evsourcing: find command %q of %v: %w", tx.command, tx.stream, err)
 		}
-		return ok, err
+		return version, ok, err
 	}
 	for e, err := range r.store.Load(tx.ctx, tx.stream, Range{}) {
 		if err != nil {
-			return false, fmt.Errorf("evsourcing: load %v: %w", tx.stream, err)
+			return 0, false, fmt.Errorf("evsourcing: find command %q of %v: %w", tx.command, tx.stream, err)
 		}
 		if e.ID == event {
-			return true, nil
+			return e.Version, true, nil
 		}
 	}
-	return false, nil
+	return 0, false, nil
 }
 
 // Close refuses new transactions and saves with [ErrClosed], and waits for

@@ -2,13 +2,9 @@ package evsourcing
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/google/uuid"
 )
 
 // transportLink ties an EventBus to its Transport: it sends what is published,
@@ -16,12 +12,15 @@ import (
 type transportLink struct {
 	bus     *EventBus
 	encoder MessageEncoder
-	ctx     context.Context //nolint:containedctx // of the receivers
+	ctx     context.Context // of the receivers
 	cancel  context.CancelFunc
-	inboxes []*inbox
+
+	inboxes []*inbox // Listen's until it has started them, then leave's
+	started bool     // guarded by the bus's mu
 	extends sync.WaitGroup
+	leaving sync.Once
 	ended   chan struct{} // closed when there is nothing left to extend
-	left    sync.Once
+	left    chan struct{} // closed when leave is done
 }
 
 // ackWait is how long a transport waits for a delivery to be settled or
@@ -32,7 +31,7 @@ const ackWait = 30 * time.Second
 const sendWait = 5 * time.Second
 
 func newTransportLink(b *EventBus) *transportLink {
-	l := &transportLink{bus: b, encoder: b.opts.MessageEncoder, ended: make(chan struct{})}
+	l := &transportLink{bus: b, encoder: b.opts.MessageEncoder, ended: make(chan struct{}), left: make(chan struct{})}
 	if l.encoder == nil {
 		if b.opts.Codec == nil {
 			panic("evsourcing: NewEventBus: a Transport needs a Codec or a MessageEncoder")
@@ -43,13 +42,12 @@ func newTransportLink(b *EventBus) *transportLink {
 	return l
 }
 
-// join joins the groups of all subscriptions, or none.
+// join joins the groups of all subscriptions.
 func (l *transportLink) join() error {
 	for _, sub := range l.bus.subs {
-		g := Group{Name: sub.name, Topics: sub.topics, InFlight: l.bus.opts.Buffer, AckWait: ackWait}
+		g := Group{Name: sub.name, Topics: l.topics(sub), InFlight: l.bus.opts.Buffer, AckWait: ackWait}
 		receiver, err := l.bus.opts.Transport.Join(l.ctx, g)
 		if err != nil {
-			l.leave()
 			return fmt.Errorf("evsourcing: listen: join the group of subscription %q: %w", sub.name, err)
 		}
 		l.inboxes = append(l.inboxes, newInbox(l, sub, receiver))
@@ -57,8 +55,22 @@ func (l *transportLink) join() error {
 	return nil
 }
 
+// topics returns the subscription's topics by all the names that they have in
+// messages of older programs.
+func (l *transportLink) topics(sub *busSubscription) (names []string) {
+	for _, topic := range sub.topics {
+		if codec := l.bus.opts.Codec; codec != nil {
+			names = append(names, codec.Names(topic)...)
+		} else {
+			names = append(names, topic)
+		}
+	}
+	return names
+}
+
 // start starts receiving. The bus's mu is held.
 func (l *transportLink) start() {
+	l.started = true
 	for _, in := range l.inboxes {
 		l.bus.active++
 		go in.run()
@@ -69,13 +81,33 @@ func (l *transportLink) start() {
 // stop stops receiving, so that the bus drains. The bus's mu is held.
 func (l *transportLink) stop() { l.cancel() }
 
-// leave ends the link when the lanes have stopped or been cut: what is not
-// settled goes to other receivers.
-func (l *transportLink) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), sendWait)
+// leave ends the link when the lanes have stopped or been cut. It waits for
+// that as long as ctx lasts.
+func (l *transportLink) leave(ctx context.Context) {
+	l.bus.mu.Lock()
+	started := l.started
+	l.bus.mu.Unlock()
+	if !started {
+		return // Listen, if it still tries, leaves what it has joined
+	}
+	l.leaving.Do(func() {
+		close(l.ended)
+		go func() {
+			l.extends.Wait()
+			l.unjoin()
+			close(l.left)
+		}()
+	})
+	select {
+	case <-l.left:
+	case <-ctx.Done():
+	}
+}
+
+// unjoin leaves the groups: what is not settled goes to other receivers.
+func (l *transportLink) unjoin() {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(l.ctx), sendWait)
 	defer cancel()
-	close(l.ended)
-	l.extends.Wait()
 	for _, in := range l.inboxes {
 		for _, d := range in.unsettled() {
 			in.nack(d)
@@ -86,19 +118,6 @@ func (l *transportLink) leave() {
 		}
 	}
 	l.inboxes = nil
-	l.ended = make(chan struct{})
-}
-
-// leaveOnce leaves for good; in the background if the bus was cut, because
-// whoever closes it does not wait.
-func (l *transportLink) leaveOnce(cut bool) {
-	l.left.Do(func() {
-		if cut {
-			go l.leave()
-		} else {
-			l.leave()
-		}
-	})
 }
 
 // send encodes messages and hands them to the transport.
@@ -116,161 +135,4 @@ func (l *transportLink) send(ctx context.Context, batch []Message) error {
 		return fmt.Errorf("evsourcing: send %d messages: %w", len(batch), err)
 	}
 	return nil
-}
-
-// An inbox receives one subscription's messages. It remembers what is being
-// handled and what was settled lately, because a transport may deliver a
-// message again.
-type inbox struct {
-	link     *transportLink
-	sub      *busSubscription
-	receiver Receiver
-
-	mu      sync.Mutex // guards what follows
-	flights map[uuid.UUID]Delivery
-	settled map[uuid.UUID]struct{}
-	recent  []uuid.UUID // the keys of settled, a ring
-	oldest  int
-}
-
-func newInbox(l *transportLink, sub *busSubscription, r Receiver) *inbox {
-	in := &inbox{link: l, sub: sub, receiver: r, flights: map[uuid.UUID]Delivery{}, settled: map[uuid.UUID]struct{}{}}
-	sub.inbox = in
-	return in
-}
-
-// run receives until the link stops.
-func (in *inbox) run() {
-	b := in.link.bus
-	defer func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.idle()
-	}()
-	for failures := 0; ; {
-		d, err := in.receiver.Receive(in.link.ctx)
-		switch {
-		case in.link.ctx.Err() != nil:
-			if err == nil {
-				in.nack(d)
-			}
-			return
-		case err != nil:
-			failures++
-			pause := b.opts.Retry.pause(failures)
-			b.opts.Logger.WarnContext(in.link.ctx, "evsourcing: receiving failed and will be tried again",
-				"subscription", in.sub.name, slog.Duration("pause", pause), errAttr(err))
-			if sleep(in.link.ctx, pause) != nil {
-				return
-			}
-		default:
-			failures = 0
-			in.accept(d)
-		}
-	}
-}
-
-// accept puts a delivery into its lane.
-func (in *inbox) accept(d Delivery) {
-	b := in.link.bus
-	env := d.Envelope()
-	m, err := in.link.encoder.DecodeMessage(env.Data)
-	var reactor Reactor
-	if err == nil {
-		if reactor = in.reactor(m.Topic); reactor == nil {
-			err = fmt.Errorf("%w %q: subscription %q has no reactor for it", ErrUnknownTopic, m.Topic, in.sub.name)
-		}
-	}
-	if err != nil { // trying again would not help
-		m.Topic, m.Metadata = env.Topic, env.Header
-		m.ID, _ = uuid.Parse(env.ID)
-		ctx := &reactorContext{Context: b.ctx, message: &m}
-		b.giveUp(ctx, DeadLetter{Subscription: in.sub.name, Message: m, Attempts: d.Attempt(), Err: err})
-		in.say("acknowledging", d.Ack)
-		return
-	}
-	in.mu.Lock()
-	_, flying := in.flights[m.ID]
-	_, settled := in.settled[m.ID]
-	if !settled {
-		in.flights[m.ID] = d // the latest delivery is the one to settle
-	}
-	in.mu.Unlock()
-	switch {
-	case settled:
-		in.say("acknowledging", d.Ack)
-	case !flying:
-		b.mu.Lock()
-		in.sub.push(b.laneHash(m.Stream), laneItem{message: &m, reactor: reactor})
-		b.mu.Unlock()
-	}
-}
-
-func (in *inbox) reactor(topic string) Reactor {
-	for _, route := range in.link.bus.routes[topic] {
-		if route.sub == in.sub {
-			return route.reactor
-		}
-	}
-	return nil
-}
-
-// settle acknowledges a message that a lane is done with.
-func (in *inbox) settle(id uuid.UUID) {
-	in.mu.Lock()
-	d, ok := in.flights[id]
-	delete(in.flights, id)
-	in.settled[id] = struct{}{}
-	if remember := 8 * in.link.bus.opts.Buffer; len(in.recent) < remember {
-		in.recent = append(in.recent, id)
-	} else {
-		delete(in.settled, in.recent[in.oldest])
-		in.recent[in.oldest] = id
-		in.oldest = (in.oldest + 1) % remember
-	}
-	in.mu.Unlock()
-	if ok {
-		in.say("acknowledging", d.Ack)
-	}
-}
-
-// extend keeps the transport from delivering again what is being handled.
-func (in *inbox) extend() {
-	tick := time.NewTicker(ackWait / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-in.link.ended:
-			return
-		case <-tick.C:
-			for _, d := range in.unsettled() {
-				in.say("extending", d.Extend)
-			}
-		}
-	}
-}
-
-func (in *inbox) unsettled() []Delivery {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	list := make([]Delivery, 0, len(in.flights))
-	for _, d := range in.flights {
-		list = append(list, d)
-	}
-	return list
-}
-
-func (in *inbox) nack(d Delivery) {
-	in.say("giving back", func(ctx context.Context) error { return d.Nack(ctx, 0) })
-}
-
-// say tells the transport something about a delivery, also when contexts have
-// ended. If it fails the message is delivered again, and recognised.
-func (in *inbox) say(what string, f func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(in.link.ctx), sendWait)
-	defer cancel()
-	if err := f(ctx); err != nil && !errors.Is(err, context.Canceled) {
-		in.link.bus.opts.Logger.WarnContext(ctx, "evsourcing: "+what+" a delivery failed",
-			"subscription", in.sub.name, errAttr(err))
-	}
 }
