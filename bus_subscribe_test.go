@@ -421,3 +421,12 @@ func TestBusMiddlewareWrapsReactors(t *testing.T) {
 	closeBus(t, bus)
 	assert.Equal(t, []string{"outer before", "inner before", "s", "inner after", "outer after"}, log)
 }
+
+// A typed reactor would fail on every message of another topic.
+func TestBusRefusesATypedReactorOnAnotherTopic(t *testing.T) {
+	bus := evsourcing.NewEventBus(nil)
+	reactor := evsourcing.On(func(context.Context, string, Sailed) error { return nil })
+	err := bus.Subscribe("typed", reactor, Moored{}.Topic())
+	require.ErrorContains(t, err, `"typed" to "vessel.moored": its reactor is for events of topic ["vessel.sailed"]`)
+	require.NoError(t, bus.Subscribe("typed", reactor, Sailed{}.Topic()))
+}

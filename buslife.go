@@ -24,8 +24,8 @@ func (b *EventBus) Listen() error {
 	}
 	b.phase = listening
 	b.unwatch = context.AfterFunc(b.opts.BaseContext, func() { b.shut(context.Cause(b.opts.BaseContext)) })
-	for _, m := range b.kept {
-		b.dispatch(m)
+	for i := range b.kept {
+		b.dispatch(&b.kept[i])
 	}
 	b.kept = nil
 	return nil
@@ -61,16 +61,12 @@ func (b *EventBus) join() error {
 
 // sendKept sends what was published so far; more may come meanwhile.
 func (b *EventBus) sendKept() error {
-	n := len(b.kept)
-	batch := make([]Message, n)
-	for i := range batch {
-		batch[i] = *b.kept[i]
-	}
+	batch := b.kept // what is appended meanwhile does not change these
 	b.mu.Unlock()
 	err := b.link.send(b.ctx, batch)
 	b.mu.Lock()
 	if err == nil {
-		b.kept = b.kept[n:]
+		b.kept = b.kept[len(batch):]
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package evsourcing
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -30,28 +31,30 @@ type reactorKey struct{}
 
 // reserve finds room for the whole batch, and waits for it if need be.
 func (b *EventBus) reserve(ctx context.Context, batch []Message) (reservation, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.room(ctx, batch)
+}
+
+// room is reserve with mu held; it lets go of it while it waits.
+func (b *EventBus) room(ctx context.Context, batch []Message) (reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return reservation{}, err
 	}
-	inside := ctx.Value(reactorKey{}) != nil
-	b.mu.Lock()
-	r, full, err := b.admit(batch, inside, false)
+	r, full, err := b.admit(batch, ctx.Value(reactorKey{}) != nil, false)
 	if full == nil {
-		b.mu.Unlock()
 		return r, err
 	}
-	w := &roomWaiter{batch: batch, ready: make(chan struct{})}
+	w := &roomWaiter{batch: slices.Clone(batch), ready: make(chan struct{})}
 	full.enqueue(w)
 	b.serve(full) // what was settled before enqueue told lanes that somebody waits
 	b.mu.Unlock()
 	select {
 	case <-w.ready:
-		return w.granted, w.err
 	case <-ctx.Done():
 	}
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if w.sub == nil { // it was answered meanwhile
+	if w.sub == nil { // it was answered
 		return w.granted, w.err
 	}
 	sub := w.sub
@@ -143,29 +146,41 @@ func (b *EventBus) giveBack(batch []Message, r reservation) {
 // publish uses a reservation. It never waits for room, and without a Transport
 // it does not fail.
 func (b *EventBus) publish(ctx context.Context, batch []Message, r reservation) error {
-	var overflow []DeadLetter
-	send := false
 	b.mu.Lock()
+	rest := b.use(batch, r)
+	b.mu.Unlock()
+	return b.finish(ctx, rest)
+}
+
+// remainder is what is left to do for a batch when mu is no longer held.
+type remainder struct {
+	send    []Message    // by the transport
+	refused []DeadLetter // because buffers are full
+}
+
+// use is publish with mu held.
+func (b *EventBus) use(batch []Message, r reservation) (rest remainder) {
 	b.giveBack(batch, r)
 	switch {
 	case !b.dispatching(r.inside):
-		for i := range batch {
-			b.kept = append(b.kept, &batch[i])
-		}
+		b.kept = append(b.kept, batch...)
 	case b.link != nil:
-		send = true
+		rest.send = batch
 	case r.held || r.kept:
 		for i := range batch {
 			b.dispatch(&batch[i])
 		}
 	default: // DeadLetterWhenFull
-		overflow = b.dispatchOrRefuse(batch)
+		rest.refused = b.dispatchOrRefuse(batch)
 	}
-	b.mu.Unlock()
-	if send {
-		return b.link.send(ctx, batch)
+	return rest
+}
+
+func (b *EventBus) finish(ctx context.Context, rest remainder) error {
+	if rest.send != nil {
+		return b.link.send(ctx, rest.send)
 	}
-	for _, d := range overflow {
+	for _, d := range rest.refused {
 		b.giveUp(ctx, d)
 	}
 	return nil
@@ -176,7 +191,7 @@ func (b *EventBus) dispatch(m *Message) {
 	if routes := b.routes[m.Topic]; len(routes) > 0 {
 		hash := b.laneHash(m.Stream)
 		for i := range routes {
-			routes[i].sub.push(hash, laneItem{message: m, reactor: routes[i].reactor})
+			routes[i].sub.push(hash, m, routes[i].reactor)
 		}
 	}
 }
@@ -187,7 +202,7 @@ func (b *EventBus) dispatchOrRefuse(batch []Message) (refused []DeadLetter) {
 		hash := b.laneHash(m.Stream)
 		for _, route := range b.routes[m.Topic] {
 			if route.sub.load(b.opts.Buffer) < b.opts.Buffer {
-				route.sub.push(hash, laneItem{message: m, reactor: route.reactor})
+				route.sub.push(hash, m, route.reactor)
 			} else {
 				refused = append(refused, DeadLetter{Subscription: route.sub.name, Message: *m, Err: ErrBusFull})
 			}
@@ -203,7 +218,10 @@ func (b *EventBus) serve(sub *busSubscription) {
 		w := sub.waiters[0]
 		r, full, err := b.admit(w.batch, false, true)
 		if full == sub {
-			return
+			if sub.postpone(b.opts.Buffer) {
+				return
+			}
+			continue
 		}
 		sub.leave(w)
 		if full != nil {
@@ -216,14 +234,29 @@ func (b *EventBus) serve(sub *busSubscription) {
 	}
 }
 
+// postpone sets when those who wait are served next: when an eighth of the
+// buffer is free, so that they run for a while then, and lanes are not stopped
+// for each message; or if that is so already and was not enough, when the next
+// message is settled. It returns false if that has happened meanwhile.
+func (s *busSubscription) postpone(buffer int) bool {
+	slack := max(1, buffer/8)
+	at := int64(s.pushed + s.reserved - buffer + slack)
+	if now := s.settled.Load(); at <= now {
+		at = now + 1
+	}
+	s.resume.Store(at)
+	return s.settled.Load() < at // a lane that settled before it saw at will not come back
+}
+
 func (s *busSubscription) enqueue(w *roomWaiter) {
 	w.sub = s
 	s.waiters = append(s.waiters, w)
-	s.waiting.Store(int64(len(s.waiters)))
 }
 
 func (s *busSubscription) leave(w *roomWaiter) {
 	w.sub = nil
 	s.waiters = slices.DeleteFunc(s.waiters, func(other *roomWaiter) bool { return other == w })
-	s.waiting.Store(int64(len(s.waiters)))
+	if len(s.waiters) == 0 {
+		s.resume.Store(math.MaxInt64)
+	}
 }

@@ -99,22 +99,33 @@ type StoredEvent struct {
 // the metadata's [MetaCorrelationID], or for an event without one, a root, its
 // own ID.
 func (e *StoredEvent) CorrelationID() string {
-	if id, ok := e.Metadata[MetaCorrelationID]; ok {
+	return correlationID(e.ID, e.Metadata)
+}
+
+func correlationID(event uuid.UUID, meta Metadata) string {
+	if id, ok := meta[MetaCorrelationID]; ok {
 		return id
 	}
-	return e.ID.String()
+	return event.String()
 }
 
 type (
 	metadataKey struct{} // context key of an addedMetadata
-	causeKey    struct{} // context key of the *StoredEvent being handled
+	causeKey    struct{} // context key of a *cause
 )
+
+// cause is the event being handled: what the events stored meanwhile name as
+// their cause.
+type cause struct {
+	id       uuid.UUID
+	metadata Metadata
+}
 
 // addedMetadata is the metadata of a context to which a caller has added some,
 // that of the cause included, if there was one by then.
 type addedMetadata struct {
 	meta  Metadata
-	cause *StoredEvent
+	cause *cause
 }
 
 // ContextWithMetadata returns a context that adds meta to whatever metadata ctx
@@ -130,7 +141,7 @@ func ContextWithMetadata(ctx context.Context, meta Metadata) context.Context {
 		merged = make(Metadata, len(meta))
 	}
 	maps.Copy(merged, meta)
-	cause, _ := ctx.Value(causeKey{}).(*StoredEvent)
+	cause, _ := ctx.Value(causeKey{}).(*cause)
 	return context.WithValue(ctx, metadataKey{}, addedMetadata{merged, cause})
 }
 
@@ -141,21 +152,21 @@ func ContextWithMetadata(ctx context.Context, meta Metadata) context.Context {
 func MetadataFromContext(ctx context.Context) Metadata {
 	added, _ := ctx.Value(metadataKey{}).(addedMetadata)
 	meta := maps.Clone(added.meta)
-	cause, _ := ctx.Value(causeKey{}).(*StoredEvent)
+	cause, _ := ctx.Value(causeKey{}).(*cause)
 	if cause == nil || cause == added.cause {
 		return meta
 	}
 	// What was added, was added around the handling of the event, which is
 	// nearer: in BaseContext, say.
 	if meta == nil {
-		meta = make(Metadata, len(cause.Metadata)+2)
+		meta = make(Metadata, len(cause.metadata)+2)
 	}
-	for k, v := range cause.Metadata {
+	for k, v := range cause.metadata {
 		if !strings.HasPrefix(k, metaReserved) {
 			meta[k] = v
 		}
 	}
-	meta[MetaCausationID] = cause.ID.String()
-	meta[MetaCorrelationID] = cause.CorrelationID()
+	meta[MetaCausationID] = cause.id.String()
+	meta[MetaCorrelationID] = correlationID(cause.id, cause.metadata)
 	return meta
 }

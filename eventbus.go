@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync"
 )
 
@@ -52,8 +53,9 @@ type EventBusOptions struct {
 	// the bus stops as if Close had run out of time. If nil,
 	// context.Background().
 	BaseContext context.Context
-	// Codec lets Subscribe refuse topics that it does not know, and a Transport
-	// decode. If nil, every topic is taken; with a Transport it is needed.
+	// Codec, usually the repositories' own, lets Subscribe refuse topics that it
+	// does not know, and a Transport decode. If nil, Subscribe takes a misspelt
+	// topic too, to which nothing is ever published.
 	Codec Codec
 	// Logger gets a warning for each failed attempt and an error for each
 	// message given up. If nil, slog.Default().
@@ -90,7 +92,7 @@ type EventBus struct {
 	phase    busPhase
 	subs     []*busSubscription
 	routes   map[string][]route // by topic; fixed once listening
-	kept     []*Message         // published before Listen or after Close
+	kept     []Message          // published before Listen or after Close
 	promised int                // messages that have room in kept, but are not there yet
 	batches  uint64             // counts calls of admit
 	active   int                // lanes and receivers running
@@ -149,8 +151,9 @@ func NewEventBus(opts *EventBusOptions) *EventBus {
 }
 
 // Subscribe makes r the reactor to the topics under the subscription's name. A
-// reactor made by [On] brings its topic; others need at least one. Calls with
-// one name add topics to one subscription, which has one set of lanes.
+// reactor made by [On] brings its topic, and takes no other; others need at
+// least one. Calls with one name add topics to one subscription, which has one
+// set of lanes.
 //
 // Errors, upon which nothing is subscribed: [ErrDuplicateSubscription] if the
 // name is subscribed to a topic already, [ErrNoTopic], [ErrUnknownTopic] for a
@@ -163,9 +166,15 @@ func (b *EventBus) Subscribe(name string, r Reactor, topics ...string) error {
 	if r == nil {
 		return fmt.Errorf("evsourcing: subscribe %q: the reactor is nil", name)
 	}
-	if len(topics) == 0 {
-		if r, ok := r.(interface{ topics() []string }); ok {
-			topics = r.topics()
+	if typed, ok := r.(interface{ topics() []string }); ok {
+		own := typed.topics()
+		for _, topic := range topics {
+			if len(own) > 0 && !slices.Contains(own, topic) {
+				return fmt.Errorf("evsourcing: subscribe %q to %q: its reactor is for events of topic %q", name, topic, own)
+			}
+		}
+		if len(topics) == 0 {
+			topics = own
 		}
 	}
 	if len(topics) == 0 {
@@ -175,10 +184,8 @@ func (b *EventBus) Subscribe(name string, r Reactor, topics ...string) error {
 		if b.opts.Codec != nil && len(b.opts.Codec.Names(topic)) == 0 {
 			return fmt.Errorf("%w %q: subscribe %q", ErrUnknownTopic, topic, name)
 		}
-		for _, other := range topics[:i] {
-			if topic == other {
-				return fmt.Errorf("%w: %q to %q", ErrDuplicateSubscription, name, topic)
-			}
+		if slices.Contains(topics[:i], topic) {
+			return fmt.Errorf("%w: %q to %q", ErrDuplicateSubscription, name, topic)
 		}
 	}
 	b.mu.Lock()
@@ -231,13 +238,15 @@ func (b *EventBus) Publish(ctx context.Context, msgs ...Message) error {
 	if len(msgs) == 0 {
 		return nil
 	}
-	batch := make([]Message, len(msgs))
-	copy(batch, msgs)
-	r, err := b.reserve(ctx, batch)
+	b.mu.Lock()
+	r, err := b.room(ctx, msgs)
 	if err != nil {
+		b.mu.Unlock()
 		return err
 	}
-	return b.publish(ctx, batch, r)
+	rest := b.use(msgs, r)
+	b.mu.Unlock()
+	return b.finish(ctx, rest)
 }
 
 // Pending returns the number of pairs of message and subscription that are

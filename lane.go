@@ -5,6 +5,7 @@ import (
 	"errors"
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"runtime/debug"
 	"sync/atomic"
 )
@@ -28,11 +29,12 @@ type busSubscription struct {
 
 	_       [64]byte // lanes write to what follows, publishers to what precedes
 	settled atomic.Int64
-	waiting atomic.Int64 // len(waiters)
+	resume  atomic.Int64 // the count of settled at which those who wait are served; far away if nobody does
 }
 
 func newBusSubscription(b *EventBus, name string) *busSubscription {
 	s := &busSubscription{bus: b, name: name, lanes: make([]lane, b.opts.Concurrency)}
+	s.resume.Store(math.MaxInt64)
 	for i := range s.lanes {
 		s.lanes[i].sub = s
 	}
@@ -67,8 +69,7 @@ func (s *busSubscription) reserve(batch uint64, limit int) bool {
 
 // settle counts a message as handled or given up, and lets publishers know.
 func (s *busSubscription) settle() {
-	s.settled.Add(1)
-	if s.waiting.Load() > 0 {
+	if s.settled.Add(1) >= s.resume.Load() {
 		s.bus.mu.Lock()
 		s.bus.serve(s)
 		s.bus.mu.Unlock()
@@ -82,10 +83,10 @@ func (b *EventBus) laneHash(id StreamID) uint64 {
 
 // push queues an item in its stream's lane, and sees that the lane runs. The
 // bus's mu is held.
-func (s *busSubscription) push(hash uint64, item laneItem) {
+func (s *busSubscription) push(hash uint64, m *Message, r Reactor) {
 	s.pushed++
 	l := &s.lanes[hash%uint64(len(s.lanes))]
-	l.in = append(l.in, item)
+	l.in = append(l.in, laneItem{message: *m, reactor: r})
 	if !l.running && s.bus.ctx.Err() == nil {
 		l.running = true
 		s.bus.active++
@@ -109,8 +110,8 @@ type lane struct {
 
 // laneItem is a message and whom it is for.
 type laneItem struct {
-	message *Message
-	reactor Reactor
+	message Message
+	reactor Reactor // nil once the message is given up
 }
 
 // keepLane is the capacity that a lane's slices keep when they are empty.
@@ -126,7 +127,7 @@ func (l *lane) run() {
 	}()
 	for {
 		for l.at < len(l.work) {
-			if !l.finish(l.work[l.at]) {
+			if !l.finish(&l.work[l.at]) {
 				l.stop()
 				exiting = false
 				return
@@ -170,9 +171,9 @@ func (l *lane) stopped() {
 
 // finish runs an item until it is settled. It returns false when the bus is cut
 // short before that.
-func (l *lane) finish(item laneItem) bool {
+func (l *lane) finish(item *laneItem) bool {
 	b := l.sub.bus
-	ctx := &reactorContext{Context: b.ctx, message: item.message}
+	ctx := newReactorContext(b.ctx, &item.message)
 	for item.reactor != nil {
 		if l.err == nil { // else an attempt ended in Goexit
 			if b.ctx.Err() != nil {
@@ -188,14 +189,14 @@ func (l *lane) finish(item laneItem) bool {
 			return false
 		}
 		if l.attempts >= b.opts.Retry.MaxAttempts {
-			d := DeadLetter{Subscription: l.sub.name, Message: *item.message, Attempts: l.attempts, Err: l.err}
-			l.work[l.at].reactor, l.err = nil, nil // should DeadLetter call Goexit, the item is done
+			d := DeadLetter{Subscription: l.sub.name, Message: item.message, Attempts: l.attempts, Err: l.err}
+			item.reactor, l.err = nil, nil // should DeadLetter call Goexit, the item is done
 			b.giveUp(ctx, d)
 			break
 		}
 		pause := b.opts.Retry.pause(l.attempts)
 		b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "evsourcing: reactor failed and will be tried again",
-			append(messageAttrs(l.sub.name, item.message), slog.Int("attempt", l.attempts),
+			append(messageAttrs(l.sub.name, &item.message), slog.Int("attempt", l.attempts),
 				slog.Duration("pause", pause), errAttr(l.err))...)
 		if sleep(b.ctx, pause) != nil {
 			return false
@@ -212,14 +213,14 @@ func (l *lane) finish(item laneItem) bool {
 
 // attempt runs the item's reactor once and sets l.err, even if the reactor does
 // not return.
-func (l *lane) attempt(ctx context.Context, item laneItem) {
+func (l *lane) attempt(ctx context.Context, item *laneItem) {
 	returned := false
 	defer func() {
 		if !returned {
 			l.err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
 	}()
-	l.err = item.reactor.React(ctx, *item.message)
+	l.err = item.reactor.React(ctx, item.message)
 	returned = true
 }
 
@@ -266,13 +267,17 @@ func errAttr(err error) slog.Attr { return slog.Any("error", err) }
 // handled, which what it stores names as its cause.
 type reactorContext struct {
 	context.Context
-	message *Message
+	cause cause
+}
+
+func newReactorContext(ctx context.Context, m *Message) *reactorContext {
+	return &reactorContext{Context: ctx, cause: cause{id: m.ID, metadata: m.Metadata}}
 }
 
 func (c *reactorContext) Value(key any) any {
 	switch key.(type) {
 	case causeKey:
-		return &c.message.StoredEvent
+		return &c.cause
 	case reactorKey:
 		return c
 	}

@@ -117,7 +117,7 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 		return result.Repeated, nil
 	}
 	for i := range out.batch {
-		out.batch[i].Position = first + uint64(i) //nolint:gosec // not negative
+		out.batch[i].Position = first + uint64(i)
 	}
 	if err := r.publish(ctx, &out); err != nil {
 		return result.Repeated, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)

@@ -382,25 +382,34 @@ func TestFailedAppendGivesItsRoomBack(t *testing.T) {
 }
 
 // Nobody knows what became of an append in which the store panicked. What Save
-// held must be free again all the same.
+// held must be free again all the same, and saving again is safe.
 func TestPanicInTheStoreLeavesNothingHeld(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Buffer: 2})
-		var got recorder
-		reactTo(t, bus, &got)
-		spy := newSpyStore().script(before(func() { panic("no disk") }, stored))
-		repo := newAircraft(spy, &evsourcing.RepositoryOptions{Bus: bus})
-		a := repo.New("DM2018")
-		evsourcing.Record(a, Landed{}, Landed{})
-		assert.PanicsWithValue(t, "no disk", func() { _ = repo.Save(t.Context(), a) })
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		require.NoError(t, repo.Save(ctx, a))
-		require.NoError(t, bus.Close(t.Context()))
-		assert.Equal(t, []uint64{1, 2}, got.versions())
-		require.NoError(t, repo.Close(ctx))
-	})
+	for name, panics := range map[string]answer{
+		"before it stores": before(func() { panic("no disk") }, stored),
+		"afterwards":       afterwards(func() { panic("no disk") }, stored),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Buffer: 2})
+				var got recorder
+				reactTo(t, bus, &got)
+				spy := newSpyStore().script(panics)
+				repo := newAircraft(spy, &evsourcing.RepositoryOptions{Bus: bus})
+				a := repo.New("DM2018")
+				evsourcing.Record(a, Landed{}, Landed{})
+				assert.PanicsWithValue(t, "no disk", func() { _ = repo.Save(t.Context(), a) })
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				require.NoError(t, repo.Save(ctx, a))
+				require.NoError(t, bus.Close(t.Context()))
+				assert.Equal(t, []uint64{1, 2}, got.versions())
+				assert.Len(t, history(t, spy, "DM2018"), 2)
+				require.NoError(t, repo.Close(ctx))
+			})
+		})
+	}
 }
 
 func TestStoredButNotPublished(t *testing.T) {

@@ -120,7 +120,7 @@ func (r *Repository[T]) transact(ctx context.Context, mode txMode, id string, fn
 			tx.warn(r.opts.Logger, reason)
 		}
 	}()
-	a, err := r.attempts(tx, ctx, mode, fn)
+	a, err := r.attempts(ctx, tx, mode, fn)
 	panicked = false
 	if err != nil && !errors.Is(err, ErrNotPublished) {
 		return nil, err
@@ -133,9 +133,9 @@ func (r *Repository[T]) transact(ctx context.Context, mode txMode, id string, fn
 var conflictPause = RetryPolicy{InitialInterval: 4 * time.Millisecond, MaxInterval: 100 * time.Millisecond}
 
 // attempts runs the transaction until it succeeds or fails for good.
-func (r *Repository[T]) attempts(tx *transaction, ctx context.Context, mode txMode, fn func(a *T) error) (*T, error) {
+func (r *Repository[T]) attempts(ctx context.Context, tx *transaction, mode txMode, fn func(a *T) error) (*T, error) {
 	for n := 1; ; n++ {
-		a, err := r.attempt(tx, ctx, mode, fn)
+		a, err := r.attempt(ctx, tx, mode, fn)
 		again := failed(err, ErrConflict) && mode != txCreate ||
 			failed(err, ErrDuplicateEvent) && tx.command != "" // it was stored meanwhile, and is found next time
 		if tx.decided || !again || n >= r.opts.MaxAttempts {
@@ -149,7 +149,10 @@ func (r *Repository[T]) attempts(tx *transaction, ctx context.Context, mode txMo
 }
 
 // attempt runs the transaction once, from a fresh load.
-func (r *Repository[T]) attempt(tx *transaction, ctx context.Context, mode txMode, fn func(a *T) error) (*T, error) {
+func (r *Repository[T]) attempt(ctx context.Context, tx *transaction, mode txMode, fn func(a *T) error) (*T, error) {
+	if err := tx.ctx.Err(); err != nil { // spare fn
+		return nil, fmt.Errorf("evsourcing: transaction on %v: %w", tx.stream, err)
+	}
 	a, err := r.begin(tx, mode)
 	if err != nil {
 		return nil, err

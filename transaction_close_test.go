@@ -512,7 +512,7 @@ func (c *lateContext) Done() <-chan struct{} {
 func (c *lateContext) Err() error { return context.DeadlineExceeded }
 
 // Not parallel, because it replaces the default logger.
-func TestLoggerIsTheDefaultOneIfNil(t *testing.T) { //nolint:paralleltest // see above
+func TestLoggerIsTheDefaultOneIfNil(t *testing.T) { // see above
 	var log logLines
 	before := slog.Default()
 	defer slog.SetDefault(before)

@@ -83,7 +83,7 @@ func (in *inbox) accept(d Delivery) {
 		in.say("acknowledging", d.Ack)
 	case !flying:
 		b.mu.Lock()
-		in.sub.push(b.laneHash(StreamID{ID: env.Key}), laneItem{message: m, reactor: reactor})
+		in.sub.push(b.laneHash(StreamID{ID: env.Key}), m, reactor)
 		b.mu.Unlock()
 	}
 }

@@ -175,11 +175,19 @@ func brokenCheckpoints() []brokenStore {
 			{"Claimer", tokens, "renewing the lease changed the token"},
 		}},
 
-		{"keeps the token when the name changes hands", claims(func(l *lease, _ string, ttl time.Duration) {
-			if l.owner != "" && l.until.Before(time.Now()) && ttl > 0 {
-				l.Token--
+		{"keeps the token when the name changes hands", func(_ *testing.T, v *variant) {
+			v.claim = func(_ context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				l, now := v.lease(name), time.Now()
+				if l.until.After(now) && l.owner != owner {
+					return evsourcing.Checkpoint{}, evsourcing.ErrFenced
+				}
+				l.Token = max(l.Token, 1)
+				l.owner, l.until = owner, now.Add(ttl)
+				return l.Checkpoint, nil
 			}
-		}), []accusation{
+		}, []accusation{
 			{"Claimer", tokens, "the second owner got token"},
 			{"Claimer", turns, "was given out"},
 			{"Claimer", ends, "the owner after a lease had run out got token"},
@@ -199,11 +207,18 @@ func brokenCheckpoints() []brokenStore {
 			{"Claimer", tokens, "though token 1000 was saved before"},
 		}},
 
-		{"keeps the token of a lease that had run out", claims(func(l *lease, owner string, ttl time.Duration) {
-			if l.owner == owner && l.until.Before(time.Now()) && ttl > 0 {
-				l.Token--
+		{"keeps the token of a lease that had run out", func(_ *testing.T, v *variant) {
+			v.claim = func(ctx context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
+				v.mu.Lock()
+				if l := v.lease(name); l.owner == owner {
+					defer v.mu.Unlock()
+					l.until = time.Now().Add(ttl)
+					return l.Checkpoint, nil
+				}
+				v.mu.Unlock()
+				return v.simpleStore.Claim(ctx, name, owner, ttl)
 			}
-		}), []accusation{
+		}, []accusation{
 			{"Claimer", tokens, "a higher token for an owner whose lease had run out did not come within"},
 		}},
 
