@@ -110,6 +110,7 @@ func TestBusCloseThatRunsOutOfTimeCancelsReactorsAndCounts(t *testing.T) {
 				assert.Empty(t, letters.all(), "what is cut is undelivered, not dead")
 				assert.Equal(t, 6, bus.Pending())
 				requireUndelivered(t, bus.Close(t.Context()), 6, test.want)
+				assert.Equal(t, 90*time.Second, time.Since(start), "the pause before another attempt is over, too")
 			})
 		})
 	}
@@ -330,7 +331,7 @@ func TestBusCloseDuringASave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus, gate := gatedBus(t, 1)
 		gate.open()
-		store := &pausingStore{MemoryStore: evsourcing.NewMemoryStore(), pause: time.Second}
+		store := &refusingStore{MemoryStore: evsourcing.NewMemoryStore(), pause: time.Second}
 		accounts := busAccounts(bus, store)
 		var saves []<-chan error
 		for i := range 3 { // one has room on the bus, one will have it among what is kept
@@ -346,17 +347,6 @@ func TestBusCloseDuringASave(t *testing.T) {
 		_, err := accounts.Load(t.Context(), "2")
 		require.ErrorIs(t, err, evsourcing.ErrNotFound)
 	})
-}
-
-// pausingStore is a store whose appends take a while.
-type pausingStore struct {
-	*evsourcing.MemoryStore
-	pause time.Duration
-}
-
-func (s *pausingStore) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
-	<-time.After(s.pause)
-	return s.MemoryStore.Append(ctx, batches...)
 }
 
 func TestBusCloseAnswersPublishersWhoWait(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -146,6 +147,28 @@ func TestBusPublisherThatGivesUpLetsOthersThrough(t *testing.T) {
 		closeBus(t, bus)
 		assert.Equal(t, []string{"first 1", "first 2", "first 3", "small 1"}, gate.all())
 	})
+}
+
+// On real processors: a message is settled in the very moment that a publisher
+// finds no room. It must not wait for a next one, because there is none.
+func TestBusForgetsNoPublisherWhoWaits(t *testing.T) {
+	bus := quietBus(evsourcing.EventBusOptions{Buffer: 1, Concurrency: 1})
+	handled := 0
+	require.NoError(t, bus.Subscribe("sub", evsourcing.ReactorFunc(func(context.Context, evsourcing.Message) error {
+		handled++
+		return nil
+	}), "note"))
+	require.NoError(t, bus.Listen())
+	n := busScale(300_000, 50_000, 30_000)
+	ctx := within(t, time.Minute)
+	for i := range n {
+		for range i % 64 { // publish sooner or later after the last
+			runtime.KeepAlive(i)
+		}
+		require.NoError(t, bus.Publish(ctx, evsourcing.Message{StoredEvent: evsourcing.StoredEvent{Topic: "note"}}))
+	}
+	closeBus(t, bus)
+	assert.Equal(t, n, handled)
 }
 
 // Its context ends in the moment it gets room: it has published, or it has not.
@@ -348,22 +371,32 @@ func TestBusReservedRoomIsGivenBackWhenASaveFails(t *testing.T) {
 		for range 3 {
 			require.ErrorIs(t, busWrite(within(t, time.Second), accounts, "a"), errRefused)
 		}
+		store.pause = time.Minute
+		saving := after(func() error { return busWrite(t.Context(), accounts, "a") })
+		synctest.Wait()
+		waiting := publishing(t.Context(), bus, busMessage("note", "b", 1))
+		assert.False(t, answered(waiting), "the save holds the room")
+		require.ErrorIs(t, <-saving, errRefused)
+		synctest.Wait()
+		assert.True(t, answered(waiting), "who waited for it has it")
 		store.refuse = false
-		require.NoError(t, busWrite(within(t, time.Second), accounts, "a"))
+		require.NoError(t, busWrite(within(t, time.Hour), accounts, "a"))
 		closeBus(t, bus)
-		assert.Equal(t, []string{"a 1"}, r.all())
+		assert.Equal(t, []string{"b 1", "a 1"}, r.all())
 	})
 }
 
 var errRefused = errors.New("refused")
 
-// refusingStore is a store that can be told to refuse appends.
+// refusingStore is a store whose appends can take a while, and fail.
 type refusingStore struct {
 	*evsourcing.MemoryStore
 	refuse bool
+	pause  time.Duration
 }
 
 func (s *refusingStore) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+	<-time.After(s.pause)
 	if s.refuse {
 		return evsourcing.AppendResult{}, errRefused
 	}

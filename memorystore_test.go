@@ -335,12 +335,12 @@ func TestMemoryStreamsWithOneHash(t *testing.T) {
 	for i, id := range ids {
 		_, ok := m.find(7, id)
 		require.False(t, ok)
-		require.Equal(t, uint32(i)+1, m.add(7, id)) // small
+		require.Equal(t, uint32(i)+1, m.add(7, id))
 	}
 	for i, id := range ids {
 		n, ok := m.find(7, id)
 		require.True(t, ok)
-		require.Equal(t, uint32(i)+1, n) // small
+		require.Equal(t, uint32(i)+1, n)
 		require.Equal(t, id, m.id(n))
 	}
 }
@@ -493,7 +493,7 @@ func (m *memoryModel) append(t *testing.T) {
 func (m *memoryModel) read(t *testing.T) {
 	bound := func(n uint64) uint64 { return m.rand.Uint64N(n+3) * m.rand.Uint64N(2) }
 	rng := func(head uint64) Range {
-		return Range{After: bound(head), Until: bound(head), Limit: int(bound(head)), Backward: m.rand.IntN(2) == 0} // small
+		return Range{After: bound(head), Until: bound(head), Limit: int(bound(head)), Backward: m.rand.IntN(2) == 0}
 	}
 	// pick is Load and Events as the contract has them.
 	pick := func(events []StoredEvent, number func(StoredEvent) uint64, r Range, pass func(StoredEvent) bool) (picked []StoredEvent) {

@@ -158,6 +158,9 @@ func (r *Repository[T]) Load(ctx context.Context, id string) (*T, error) {
 // saved: that is [ErrReadOnly]. Version 0, and one that the stream has not
 // reached, is [ErrNotFound].
 func (r *Repository[T]) LoadAt(ctx context.Context, id string, version uint64) (*T, error) {
+	if err := r.stream(id).Validate(); err != nil {
+		return nil, err
+	}
 	if version == 0 {
 		return nil, fmt.Errorf("%w: version 0 of %v", ErrNotFound, r.stream(id))
 	}

@@ -48,12 +48,16 @@ func (r *Repository[T]) Save(ctx context.Context, a *T) error {
 		b.id = r.opts.NewID()
 	}
 	tx := &transaction{stream: r.stream(b.id), ctx: ctx}
+	if r.opts.Bus != nil { // it may wait before its append, and Close may end that
+		tx.ctx, tx.cancel = context.WithCancelCause(ctx)
+		defer tx.cancel(nil)
+	}
 	if err := r.running.begin(tx); err != nil {
 		return fmt.Errorf("%w: save %v", err, tx.stream)
 	}
 	defer r.running.end(tx)
 	_, err := r.save(ctx, tx, b)
-	return err
+	return tx.closed(err)
 }
 
 // savable returns an error for an aggregate that this repository can't save.

@@ -387,8 +387,8 @@ func TestCloseThatGivesUpStopsASaveThatHasNotBegunItsAppend(t *testing.T) {
 		err = repo.Close(ctx)
 		require.ErrorContains(t, err, "1 still running: aircraft/"+a.ID()+" (transaction 2)")
 		assert.NotEmpty(t, a.ID())
+		require.ErrorIs(t, <-saved, evsourcing.ErrClosed) // though there is no room yet
 		close(reacting.open)
-		require.ErrorIs(t, <-saved, evsourcing.ErrClosed)
 		assert.Len(t, a.Changes(), 1)
 		assert.Equal(t, int64(1), spy.appends.Load())
 		require.NoError(t, bus.Close(t.Context()))
@@ -512,7 +512,7 @@ func (c *lateContext) Done() <-chan struct{} {
 func (c *lateContext) Err() error { return context.DeadlineExceeded }
 
 // Not parallel, because it replaces the default logger.
-func TestLoggerIsTheDefaultOneIfNil(t *testing.T) { // see above
+func TestLoggerIsTheDefaultOneIfNil(t *testing.T) {
 	var log logLines
 	before := slog.Default()
 	defer slog.SetDefault(before)

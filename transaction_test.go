@@ -168,7 +168,7 @@ func TestTransactionReturnsItsFunctionsErrorAsItIs(t *testing.T) {
 					evsourcing.Record(a, Landed{Airport: "CDG"})
 					return own
 				}, opts...)
-				require.True(t, err == own, "%s: got %v, want the very error %v", m.name, err, own) // identical
+				require.True(t, err == own, "%s: got %v, want the very error %v", m.name, err, own)
 				assert.Nil(t, a)
 				assert.Equal(t, 1, calls)
 				assert.Zero(t, spy.appends.Load(), "nothing is stored")

@@ -110,10 +110,10 @@ func brokenAppends() []brokenStore {
 		{"looks at the version before it takes the lock", func(_ *testing.T, v *variant) {
 			v.between = unevenly()
 		}, []accusation{
-			{"promise 1", "one of many racers wins each round", "appends that expect version 0 were accepted, want 1"},
+			{"promise 1", "one of many racers wins each round", "were accepted, want 1"},
 			{"promise 1", "one of many racers creates a stream", "were accepted, want 1"},
 			{"promise 1", "one of the racers for overlapping streams wins", "were accepted, want 1"},
-			{"promise 3", "racing repetitions are stored once", "say that they are not Repeated, want 1"},
+			{"promise 3", "racing repetitions are stored once", "equal appends"},
 			{"promise 3", "an event ID is stored by one of many racers", "with one event ID were accepted, want 1"},
 		}},
 

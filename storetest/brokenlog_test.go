@@ -173,7 +173,7 @@ func brokenLogs() []brokenStore {
 			t.Cleanup(cancel)
 			v.wait = func(_ context.Context, after uint64) error { return v.simpleStore.Wait(over, after) }
 		}, []accusation{
-			{"Waiter", ends, stuck + " 500ms, though its context was cancelled"},
+			{"Waiter", ends, stuck + " 500ms, though its context had ended"},
 		}},
 
 		{"ends a wait without an error", func(_ *testing.T, v *variant) {

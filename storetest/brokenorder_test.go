@@ -105,6 +105,7 @@ func brokenOrders() []brokenStore {
 		}, []accusation{
 			{"promise 4", "readers who follow the log while writers race miss nothing", "missed the event at position"},
 			{"promise 4", "readers who trust the head while writers race miss nothing", "a reader up to the head: missed the event at position"},
+			{"promise 4", "readers who trust a position seen elsewhere miss nothing", "a reader up to what"},
 			{"promise 4", "readers who look back while writers race see what stays", "missed the event at position"},
 		}},
 

@@ -15,6 +15,7 @@ func followCases() []testCase {
 	return []testCase{
 		{"readers who follow the log while writers race miss nothing", ruleStable, log, checkFollow},
 		{"readers who trust the head while writers race miss nothing", ruleStable, log, checkFollowHead},
+		{"readers who trust a position seen elsewhere miss nothing", ruleStable, log, checkFollowSeen},
 		{"readers who look back while writers race see what stays", ruleStable, log, checkLookBack},
 		{"readers who follow a stream while writers race see every version", ruleSameOrder, nil, checkFollowStream},
 	}
@@ -180,15 +181,12 @@ func checkFollowHead(s *suite) {
 	f := &follower{s: s, name: "a reader up to the head"}
 	s.writeAndRead(func() {
 		head := s.head()
-		if head.Position == f.last() {
-			return
-		}
 		if head.Position < f.last() {
 			s.fatalf("%s: Head went back from position %d to %d", f.name, f.last(), head.Position)
 		}
-		f.take(s.events(evsourcing.Range{After: f.last(), Until: head.Position}, evsourcing.Filter{}))
-		if f.last() != head.Position {
-			s.fatalf("%s: Head said position %d, but reading up to it ended at %d", f.name, head.Position, f.last())
+		f.readTo(head.Position)
+		if len(f.seen) == 0 {
+			return
 		}
 		if e := f.seen[len(f.seen)-1]; e.ID != head.EventID {
 			s.fatalf("%s: Head said event %v, but event %v is at position %d", f.name, head.EventID, e.ID, e.Position)
@@ -196,6 +194,43 @@ func checkFollowHead(s *suite) {
 	})
 	s.verify()
 	f.check(s.model.log())
+}
+
+// readTo reads up to a position that is known to be in the log.
+func (f *follower) readTo(position uint64) {
+	if position <= f.last() {
+		return
+	}
+	f.take(f.s.events(evsourcing.Range{After: f.last(), Until: position}, evsourcing.Filter{}))
+	if f.last() != position {
+		f.s.fatalf("%s: position %d was seen, but reading up to it ended at %d", f.name, position, f.last())
+	}
+}
+
+// checkFollowSeen reads up to positions that others than the log have shown:
+// Load, and the result of an append.
+func checkFollowSeen(s *suite) {
+	loaded := &follower{s: s, name: "a reader up to what Load shows"}
+	appended := &follower{s: s, name: "a reader up to what it has appended"}
+	version := uint64(0)
+	s.writeAndRead(
+		func() {
+			if list := s.load(stream("shared"), evsourcing.Range{Limit: 1, Backward: true}); len(list) == 1 {
+				loaded.readTo(list[0].Position)
+			}
+		},
+		func() {
+			if version < 100 {
+				appended.readTo(s.put(newBatch(stream("marks"), version, 1)).Position)
+				version++
+			}
+		},
+	)
+	s.verify()
+	log := s.model.log()
+	for _, f := range []*follower{loaded, appended} {
+		f.check(log[:len(f.seen)])
+	}
 }
 
 // checkLookBack reads the end of the log backward: nothing may later appear

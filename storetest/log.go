@@ -83,7 +83,7 @@ func checkFilterUnknown(s *suite) {
 		log := s.model.log()
 		s.checkFilter(log, evsourcing.Range{}, evsourcing.Filter{Topics: []string{"unknown"}})
 		s.checkFilter(log, evsourcing.Range{Backward: true}, evsourcing.Filter{Types: []string{"unknown"}})
-		s.checkFilter(log, evsourcing.Range{Limit: 3}, evsourcing.Filter{Types: []string{""}, Topics: []string{"a\x00b", "\xff"}})
+		s.checkFilter(log, evsourcing.Range{Limit: 3}, evsourcing.Filter{Types: []string{""}, Topics: []string{"", "unknown"}})
 		s.fill(50)
 	}
 }

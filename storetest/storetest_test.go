@@ -40,7 +40,8 @@ func allCases(t *testing.T) map[string]testCase {
 
 func TestSimpleStore(t *testing.T) {
 	t.Parallel()
-	Run(t, func(*testing.T) evsourcing.EventStore { return newSimpleStore() })
+	simple := func(*testing.T) evsourcing.EventStore { return newSimpleStore() }
+	run(t, simple, config{patience: patience, short: true})
 }
 
 // A wrapper is a store without capabilities, unless one looks through it.

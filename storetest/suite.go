@@ -110,7 +110,7 @@ func (s *suite) stuck() string {
 			continue
 		}
 		if c.ctx != nil && c.ctx.Err() != nil {
-			return fmt.Sprintf("%v did not return within %v, though its context was cancelled", c, s.patience)
+			return fmt.Sprintf("%v did not return within %v, though its context had ended", c, s.patience)
 		}
 		return fmt.Sprintf("%v did not return within %v", c, s.patience)
 	}
