@@ -149,6 +149,33 @@ func TestBusPublisherThatGivesUpLetsOthersThrough(t *testing.T) {
 	})
 }
 
+// Publishers may be served in groups, but none is left waiting for long while
+// there is room for it, although other messages are stuck.
+func TestBusPublisherGetsRoomAsSoonAsThereIsSome(t *testing.T) {
+	for _, buffer := range []int{1, 2, 16, 100, 1024} {
+		synctest.Test(t, func(t *testing.T) {
+			bus, gate := gatedBus(t, buffer)
+			publishEach(t, bus, busMessages("note", "s", buffer)...)
+			first := publishing(t.Context(), bus, busMessage("note", "first", 1))
+			second := publishing(t.Context(), bus, busMessage("note", "second", 1))
+			gate.let(1)
+			<-time.After(10 * time.Millisecond)
+			assert.True(t, answered(first), "buffer %d: one was settled", buffer)
+			assert.False(t, answered(second))
+			third := publishing(t.Context(), bus, busMessage("note", "third", 1))
+			for i, waiting := range []<-chan error{second, third} {
+				<-time.After(time.Hour)
+				assert.False(t, answered(waiting))
+				gate.let(1)
+				synctest.Wait()
+				assert.True(t, answered(waiting), "buffer %d, publisher %d: by now at once", buffer, i)
+			}
+			gate.open()
+			closeBus(t, bus)
+		})
+	}
+}
+
 // On real processors: a message is settled in the very moment that a publisher
 // finds no room. It must not wait for a next one, because there is none.
 func TestBusForgetsNoPublisherWhoWaits(t *testing.T) {

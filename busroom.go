@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 )
 
 // A reservation is room for a batch of messages, to be used by publish or given
@@ -19,11 +20,14 @@ type reservation struct {
 // first subscription that was full, and holds no room anywhere while it waits,
 // so that it delays nobody who does not need that subscription.
 type roomWaiter struct {
-	batch   []Message
-	sub     *busSubscription // whose queue it is in; nil once answered. Guarded by the bus's mu.
-	granted reservation
-	err     error
-	ready   chan struct{} // closed when answered
+	batch []Message
+	ready chan struct{} // closed when answered
+
+	// Guarded by the bus's mu.
+	sub       *busSubscription // whose queue it is in; nil once answered
+	impatient bool             // it has waited long enough
+	granted   reservation
+	err       error
 }
 
 // reactorKey is the context key that tells a reactor's context.
@@ -49,10 +53,7 @@ func (b *EventBus) room(ctx context.Context, batch []Message) (reservation, erro
 	full.enqueue(w)
 	b.serve(full) // what was settled before enqueue told lanes that somebody waits
 	b.mu.Unlock()
-	select {
-	case <-w.ready:
-	case <-ctx.Done():
-	}
+	w.wait(ctx, b)
 	b.mu.Lock()
 	if w.sub == nil { // it was answered
 		return w.granted, w.err
@@ -61,6 +62,29 @@ func (b *EventBus) room(ctx context.Context, batch []Message) (reservation, erro
 	sub.leave(w)
 	b.serve(sub) // those behind it may fit
 	return reservation{}, fmt.Errorf("evsourcing: waiting for room in subscription %q: %w", sub.name, ctx.Err())
+}
+
+// wait returns when the waiter is answered or ctx ends.
+func (w *roomWaiter) wait(ctx context.Context, b *EventBus) {
+	patience := time.NewTimer(time.Millisecond)
+	defer patience.Stop()
+	select {
+	case <-w.ready:
+		return
+	case <-ctx.Done():
+		return
+	case <-patience.C:
+	}
+	b.mu.Lock()
+	w.impatient = true
+	if w.sub != nil {
+		b.serve(w.sub)
+	}
+	b.mu.Unlock()
+	select {
+	case <-w.ready:
+	case <-ctx.Done():
+	}
 }
 
 // admit takes room for the batch, all of it or none. If it returns full, that
@@ -236,10 +260,14 @@ func (b *EventBus) serve(sub *busSubscription) {
 
 // postpone sets when those who wait are served next: when an eighth of the
 // buffer is free, so that they run for a while then, and lanes are not stopped
-// for each message; or if that is so already and was not enough, when the next
-// message is settled. It returns false if that has happened meanwhile.
+// for each message; unless that takes too long, then when there is any room. If
+// there is that much already and it was not enough, when the next message is
+// settled. It returns false if that has happened meanwhile.
 func (s *busSubscription) postpone(buffer int) bool {
 	slack := max(1, buffer/8)
+	if s.waiters[0].impatient {
+		slack = 1
+	}
 	at := int64(s.pushed + s.reserved - buffer + slack)
 	if now := s.settled.Load(); at <= now {
 		at = now + 1

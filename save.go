@@ -146,9 +146,6 @@ func (r *Repository[T]) encode(ctx context.Context, b *Base, batch *Batch) error
 	batch.Stream = r.stream(b.id)
 	batch.Expected = b.version
 	batch.Events = batch.Events[:0]
-	if err := batch.Stream.Validate(); err != nil {
-		return err
-	}
 	meta, err := r.metadata(ctx, b)
 	if err != nil {
 		return fmt.Errorf("evsourcing: save %v: %w", batch.Stream, err)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -159,10 +158,14 @@ func validateName(s string) error {
 }
 
 func validateText(s string) error {
-	if strings.IndexByte(s, 0) >= 0 {
-		return errors.New("has a NUL byte")
+	ascii := true
+	for i := range len(s) {
+		if s[i] == 0 {
+			return errors.New("has a NUL byte")
+		}
+		ascii = ascii && s[i] < utf8.RuneSelf
 	}
-	if !utf8.ValidString(s) {
+	if !ascii && !utf8.ValidString(s) {
 		return errors.New("is not valid UTF-8")
 	}
 	return nil

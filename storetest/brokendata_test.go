@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/evsourcing/evsourcing"
 )
 
@@ -207,6 +209,35 @@ func brokenData() []brokenStore {
 			}
 		}, []accusation{
 			{"promise 5", "events that were loaded share no memory", "changed event 9: Metadata"},
+		}},
+
+		{"changes what it is given", func(_ *testing.T, v *variant) {
+			v.append = func(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+				result, err := v.simpleStore.Append(ctx, batches...)
+				for i := range batches {
+					for j := range batches[i].Events {
+						batches[i].Events[j].Position = result.Position
+					}
+				}
+				return result, err
+			}
+		}, []accusation{
+			{"promise 5", "an append does not change what it is given", "batch 0 was changed"},
+		}},
+
+		{"keeps the result of an append", func(_ *testing.T, v *variant) {
+			results := map[uuid.UUID]evsourcing.AppendResult{}
+			v.append = func(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+				if result, ok := results[batches[0].Events[0].ID]; ok {
+					result.Repeated = true
+					return result, nil
+				}
+				result, err := v.simpleStore.Append(ctx, batches...)
+				results[batches[0].Events[0].ID] = result
+				return result, err
+			}
+		}, []accusation{
+			{"promise 5", "the result of an append may be changed", "after a caller changed its result"},
 		}},
 	}
 }

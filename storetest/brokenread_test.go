@@ -43,6 +43,18 @@ func brokenReads() []brokenStore {
 			}
 		}, []accusation{{"promise 6", "a stream never written yields nothing", "failed: evsourcing: not found"}}},
 
+		{"panics for a stream never written", func(_ *testing.T, v *variant) {
+			v.load = func(ctx context.Context, id evsourcing.StreamID, r evsourcing.Range) eventSeq {
+				v.mu.Lock()
+				defer v.mu.Unlock()
+				_ = v.streams[id][0]
+				return v.simpleStore.Load(ctx, id, r)
+			}
+		}, []accusation{
+			{"promise 6", "a stream never written yields nothing", "panic: runtime error: index out of range"},
+			{"promise 4", "readers who follow a stream while writers race see every version", "panic: runtime error: index out of range"},
+		}},
+
 		{"counts in signed numbers", func(_ *testing.T, v *variant) {
 			v.editRange(func(r evsourcing.Range) evsourcing.Range {
 				if r.After > math.MaxInt64 {

@@ -229,7 +229,7 @@ func checkFollowSeen(s *suite) {
 	s.verify()
 	log := s.model.log()
 	for _, f := range []*follower{loaded, appended} {
-		f.check(log[:len(f.seen)])
+		f.check(log[:min(len(log), len(f.seen))])
 	}
 }
 

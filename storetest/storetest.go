@@ -27,8 +27,9 @@
 //	go test -run 'TestStore/promise_1/one_of_many_racers_wins_each_round'
 //
 // The suite is best run under the race detector too: that is how it finds a
-// store that shares memory among goroutines. With -short it stores fewer
-// events and races fewer rounds.
+// store that shares memory among goroutines. In all it makes about 15,000
+// appends of 150,000 events to a hundred stores, and as many reads; with -short
+// half as many appends and a fifth of the events.
 //
 // What the suite can't see from outside is whether acknowledged events survive
 // a crash: promise 2 is tested as far as a running store shows it.
@@ -118,10 +119,10 @@ func (c testCase) missing(s evsourcing.EventStore) string {
 // stuck for 30 seconds fails, and leaves that call behind.
 func Run(t *testing.T, open func(t *testing.T) evsourcing.EventStore) {
 	t.Helper()
-	run(t, open, config{patience: patience, short: testing.Short()})
+	run(t, open, groups(), config{patience: patience, short: testing.Short()})
 }
 
-func run(t *testing.T, open func(t *testing.T) evsourcing.EventStore, cfg config) {
+func run(t *testing.T, open func(t *testing.T) evsourcing.EventStore, groups []testGroup, cfg config) {
 	t.Helper()
 	t.Run("capabilities", func(t *testing.T) {
 		store := open(t)
@@ -133,7 +134,7 @@ func run(t *testing.T, open func(t *testing.T) evsourcing.EventStore, cfg config
 			}
 		}
 	})
-	for _, g := range groups() {
+	for _, g := range groups {
 		t.Run(g.name, func(t *testing.T) {
 			for _, c := range g.cases {
 				t.Run(c.name, func(t *testing.T) {

@@ -1,9 +1,12 @@
 package storetest
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"unicode/utf8"
 
@@ -41,7 +44,89 @@ func allCases(t *testing.T) map[string]testCase {
 func TestSimpleStore(t *testing.T) {
 	t.Parallel()
 	simple := func(*testing.T) evsourcing.EventStore { return newSimpleStore() }
-	run(t, simple, config{patience: patience, short: true})
+	run(t, simple, groups(), config{patience: patience, short: true})
+}
+
+// TestUnusualStores runs the suite on stores that are correct in ways of their
+// own.
+func TestUnusualStores(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		groups []string // those that it matters to
+		adapt  func(v *variant)
+	}{
+		{"filters exactly", []string{"promise 5", "Log"}, func(v *variant) {
+			v.events = func(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) eventSeq {
+				all := evsourcing.Range{After: r.After, Until: r.Until, Backward: r.Backward}
+				return matching(v.simpleStore.Events(ctx, all, f), f, r.Limit)
+			}
+		}},
+		{"loses the answers of impatient writers", []string{"promise 2"}, func(v *variant) {
+			var calls atomic.Int64
+			v.append = func(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+				if _, ok := ctx.Deadline(); !ok || ctx.Err() != nil {
+					return v.simpleStore.Append(ctx, batches...)
+				}
+				if calls.Add(1)%2 == 0 {
+					_, _ = v.simpleStore.Append(context.Background(), batches...)
+				}
+				<-ctx.Done()
+				return evsourcing.AppendResult{}, fmt.Errorf("%w: %w", evsourcing.ErrUncertain, ctx.Err())
+			}
+		}},
+		{"returns empty slices and maps for nil", []string{"promise 5"}, func(v *variant) {
+			v.editOut(editEvents(func(e *evsourcing.StoredEvent) {
+				e.Data = append([]byte{}, e.Data...)
+				e.Tags = append([]string{}, e.Tags...)
+				if e.Metadata == nil {
+					e.Metadata = evsourcing.Metadata{}
+				}
+			}))
+		}},
+		{"reads all at once and looks at the context now and then", []string{"promise 6", "promise 7"}, func(v *variant) {
+			adapt := func(ctx context.Context, seq eventSeq) eventSeq {
+				return func(yield func(evsourcing.StoredEvent, error) bool) {
+					var list []evsourcing.StoredEvent
+					for e, err := range seq {
+						if err != nil {
+							yield(evsourcing.StoredEvent{}, err)
+							return
+						}
+						list = append(list, e)
+					}
+					for i, e := range list {
+						if err := ctx.Err(); err != nil && i%500 == 0 {
+							yield(evsourcing.StoredEvent{}, err)
+							return
+						}
+						if !yield(e, nil) {
+							return
+						}
+					}
+				}
+			}
+			v.load = func(ctx context.Context, id evsourcing.StreamID, r evsourcing.Range) eventSeq {
+				return adapt(ctx, v.simpleStore.Load(ctx, id, r))
+			}
+			v.events = func(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) eventSeq {
+				return adapt(ctx, v.simpleStore.Events(ctx, r, f))
+			}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			matter := slices.DeleteFunc(groups(), func(g testGroup) bool { return !slices.Contains(test.groups, g.name) })
+			if len(matter) != len(test.groups) {
+				t.Errorf("there are no groups %q", test.groups)
+			}
+			run(t, func(*testing.T) evsourcing.EventStore {
+				v := &variant{simpleStore: newSimpleStore()}
+				test.adapt(v)
+				return v
+			}, matter, config{patience: patience, short: true})
+		})
+	}
 }
 
 // A wrapper is a store without capabilities, unless one looks through it.
@@ -66,7 +151,7 @@ func TestCapabilitiesOfWrappedStore(t *testing.T) {
 func TestPlainStore(t *testing.T) {
 	t.Parallel()
 	plain := func(*testing.T) evsourcing.EventStore { return struct{ evsourcing.EventStore }{newSimpleStore()} }
-	run(t, plain, config{patience: patience, short: true})
+	run(t, plain, groups(), config{patience: patience, short: true})
 }
 
 func TestCaseNames(t *testing.T) {
