@@ -19,7 +19,7 @@ func brokenSnapshots() []brokenStore {
 		raced  = "of racing snapshots the newest stays"
 	)
 	// saves replaces what decides whether a snapshot is kept.
-	saves := func(keep func(old, new evsourcing.Snapshot) bool) func(*testing.T, *variant) {
+	saves := func(keep func(old, next evsourcing.Snapshot) bool) func(*testing.T, *variant) {
 		return func(_ *testing.T, v *variant) {
 			v.saveSnapshot = func(_ context.Context, s evsourcing.Snapshot) error {
 				v.mu.Lock()
@@ -83,12 +83,12 @@ func brokenSnapshots() []brokenStore {
 			{"SnapshotStore", raced, "the snapshot is"},
 		}},
 
-		{"never goes back to older snapshots", saves(func(old, new evsourcing.Snapshot) bool {
-			return new.Version >= old.Version
+		{"never goes back to older snapshots", saves(func(old, next evsourcing.Snapshot) bool {
+			return next.Version >= old.Version
 		}), []accusation{{"SnapshotStore", newest, "after a lower version with another fingerprint was saved"}}},
 
-		{"keeps the first of two equal snapshots", saves(func(old, new evsourcing.Snapshot) bool {
-			return new.Fingerprint != old.Fingerprint || new.Version > old.Version
+		{"keeps the first of two equal snapshots", saves(func(old, next evsourcing.Snapshot) bool {
+			return next.Fingerprint != old.Fingerprint || next.Version > old.Version
 		}), []accusation{{"SnapshotStore", newest, "after an equal version was saved"}}},
 
 		{"looks at the snapshot before it takes the lock", func(_ *testing.T, v *variant) {

@@ -42,7 +42,7 @@ func (s *simpleStore) read(ctx context.Context, list func() []evsourcing.StoredE
 		}
 		s.reads.Add(1)
 		s.mu.Lock()
-		page := s.copyOut(page(list(), number, r, size))
+		page := s.copyOut(firstPage(list(), number, r, size))
 		s.mu.Unlock()
 		for _, e := range page {
 			if err := ctx.Err(); err != nil {
@@ -65,8 +65,8 @@ func (s *simpleStore) read(ctx context.Context, list func() []evsourcing.StoredE
 	}
 }
 
-// page returns the first events of a range, at most size.
-func page(list []evsourcing.StoredEvent, number func(evsourcing.StoredEvent) uint64, r evsourcing.Range, size int) []evsourcing.StoredEvent {
+// firstPage returns the first events of a range, at most size.
+func firstPage(list []evsourcing.StoredEvent, number func(evsourcing.StoredEvent) uint64, r evsourcing.Range, size int) []evsourcing.StoredEvent {
 	low := sort.Search(len(list), func(i int) bool { return number(list[i]) > r.After })
 	high := len(list)
 	if r.Until != 0 {
