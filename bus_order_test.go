@@ -11,6 +11,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/evsourcing/evsourcing"
 	"github.com/stretchr/testify/assert"
@@ -256,6 +257,42 @@ func TestBusGivesBackTheMemoryOfABurst(t *testing.T) {
 	for busHeap() > before+1<<20 {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d bytes are left", busHeap()-before)
+		}
+	}
+	closeBus(t, bus)
+}
+
+// Lanes and whatever else the bus keeps do not hold on to messages.
+func TestBusForgetsWhatItHasHandled(t *testing.T) {
+	bus := quietBus(evsourcing.EventBusOptions{Concurrency: 1, Retry: evsourcing.RetryPolicy{MaxAttempts: 1}})
+	require.NoError(t, bus.Subscribe("sub", evsourcing.ReactorFunc(func(_ context.Context, m evsourcing.Message) error {
+		if m.Version%2 == 0 {
+			return errBus
+		}
+		return nil
+	}), "note"))
+	var events []weak.Pointer[busPointer]
+	publish := func(n int) {
+		for range n {
+			e := &busPointer{N: len(events)}
+			events = append(events, weak.Make(e))
+			require.NoError(t, bus.Publish(t.Context(), evsourcing.Message{
+				StoredEvent: evsourcing.StoredEvent{Topic: "note", Version: uint64(len(events))}, Event: e,
+			}))
+		}
+	}
+	publish(20)
+	require.NoError(t, bus.Listen())
+	publish(20)
+	for bus.Pending() > 0 {
+		runtime.Gosched()
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for i, e := range events {
+		for busHeap(); e.Value() != nil; busHeap() {
+			if time.Now().After(deadline) {
+				t.Fatalf("message %d is still kept", i)
+			}
 		}
 	}
 	closeBus(t, bus)

@@ -51,18 +51,19 @@ const (
 //     within a stream is the same in Load and in Events. Gaps between
 //     positions are allowed, reuse is not. The positions of one append are
 //     consecutive, in the order of its batches and their events.
-//  5. Fidelity. Data comes back byte for byte, and Time to the microsecond, in
-//     UTC. What a caller passes is neither kept nor changed, and what it
-//     receives is its own. (A nil slice or map may come back empty, and an
-//     empty one nil.)
+//  5. Fidelity. Data comes back byte for byte, tags in their order, and Time cut
+//     to the microsecond, in UTC. What a caller passes is neither kept nor
+//     changed, and what it receives is its own. (A nil slice or map may come
+//     back empty, and an empty one nil.)
 //  6. Reading. A stream never written yields nothing, and so does reading past
 //     the end. An error is the last pair that an iterator yields. A cancelled
-//     context ends iteration with the context's error. Ranging over the same
-//     iterator again reads again.
-//  7. Release. Breaking out of an iterator releases what it held. No iterator
-//     holds a read transaction or a lock while the caller's loop body runs: a
-//     store reads whole pages, and what it yields was stored when its page was
-//     read.
+//     context ends iteration with the context's error, at the next page at the
+//     latest; every other call under a cancelled context returns its error.
+//     Ranging over the same iterator again reads again.
+//  7. Release. Leaving an iterator, by break or by a panic, releases what it
+//     held. No iterator holds a read transaction or a lock while the caller's
+//     loop body runs: a store reads whole pages, and what it yields was stored
+//     when its page was read.
 //  8. Validation. Bad input gets an error that names it, before anything is
 //     written: see [Validate].
 type EventStore interface {

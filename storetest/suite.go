@@ -231,6 +231,7 @@ func (s *suite) together(n int, f func(i int)) {
 
 // await waits for ch to be closed, as a call that the suite knows.
 func (s *suite) await(what string, ch <-chan struct{}) {
+	//lint:ignore SA1012 begin takes nil for a call without a context of its own
 	c := s.begin(nil, what, nil)
 	defer s.end(c)
 	select {
