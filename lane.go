@@ -101,11 +101,13 @@ type lane struct {
 	in      []laneItem // queued; guarded by the bus's mu
 	running bool       // a goroutine owns the lane; guarded by the bus's mu
 
-	// Of that goroutine.
+	_        [64]byte   // publishers write to what precedes, that goroutine to what follows
 	work     []laneItem // taken from the queue
 	at       int        // the one being run
 	attempts int        // at running it
 	err      error      // the last attempt's
+
+	_ [64]byte // the next lane follows
 }
 
 // laneItem is a message and whom it is for.

@@ -23,7 +23,11 @@ type memoryPage struct {
 	data []byte // a copy of all records' data, for the caller
 }
 
-func (p *memoryPage) reset() {
+// reset empties the page for at most n records.
+func (p *memoryPage) reset(n uint64) {
+	if p.records == nil {
+		p.records = make([]memoryRecord, 0, min(n, pageEvents))
+	}
 	p.records, p.origins = p.records[:0], p.origins[:0]
 	p.size, p.done = 0, false
 }
@@ -88,6 +92,14 @@ func newCursor(r Range, head uint64) cursor {
 
 func (c *cursor) end()       { c.low, c.high = 1, 0 }
 func (c *cursor) done() bool { return c.low > c.high }
+
+// left returns how many next will yield.
+func (c *cursor) left() uint64 {
+	if c.done() {
+		return 0
+	}
+	return c.high - c.low + 1
+}
 
 func (c *cursor) next() (n uint64, ok bool) {
 	switch {

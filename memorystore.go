@@ -171,7 +171,7 @@ func (s *MemoryStore) Load(ctx context.Context, id StreamID, r Range) iter.Seq2[
 		t := s.target(id)
 		s.mu.RUnlock()
 		c := newCursor(r, t.head)
-		s.iterate(ctx, yield, func(p *memoryPage) {
+		s.iterate(ctx, yield, &c, func(p *memoryPage) {
 			p.stream = id
 			if p.done = c.done(); !p.done {
 				s.streams.collect(p, &s.log, s.streams.at(t.number), &c)
@@ -189,7 +189,7 @@ func (s *MemoryStore) Events(ctx context.Context, r Range, f Filter) iter.Seq2[S
 		s.mu.RUnlock()
 		c := newCursor(Range{After: r.After, Until: r.Until, Backward: r.Backward}, head)
 		limit := r.Limit
-		s.iterate(ctx, yield, func(p *memoryPage) {
+		s.iterate(ctx, yield, &c, func(p *memoryPage) {
 			topics, types := s.streams.names.set(f.Topics), s.streams.names.set(f.Types)
 			p.limit = limit
 			s.log.collect(p, &s.streams, topics, types, &c)
@@ -202,16 +202,16 @@ func (s *MemoryStore) Events(ctx context.Context, r Range, f Filter) iter.Seq2[S
 	}
 }
 
-// iterate yields the events of the pages that read collects, which it calls
-// under the lock, until a page is empty.
-func (s *MemoryStore) iterate(ctx context.Context, yield func(StoredEvent, error) bool, read func(p *memoryPage)) {
+// iterate yields the events of the pages that read collects by the cursor, and
+// calls it under the lock, until it has found the last.
+func (s *MemoryStore) iterate(ctx context.Context, yield func(StoredEvent, error) bool, c *cursor, read func(p *memoryPage)) {
 	var p memoryPage
 	for {
 		if err := ctx.Err(); err != nil {
 			yield(StoredEvent{}, err)
 			return
 		}
-		p.reset()
+		p.reset(c.left())
 		s.mu.RLock()
 		read(&p)
 		p.names, p.long = s.streams.names.list, s.streams.long
