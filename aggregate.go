@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -32,6 +33,7 @@ type Base struct {
 	version  uint64
 	position uint64
 	changes  []change
+	self     *Base   // where this Base was when it last had changes of its own: see own
 	origin   *origin // nil for an aggregate that no repository has seen
 	command  string  // CommandID of the running transaction, if any
 	numbered int     // events of that command so far
@@ -97,9 +99,29 @@ func Record[A Aggregate](a A, events ...EventOf[A]) {
 		}
 	}
 	b := start(a)
+	b.own()
 	for _, e := range events {
+		keep := *b
 		e.ApplyTo(a)
+		b.restore(&keep)
 		b.record(e)
+	}
+}
+
+// restore puts back what was there before the aggregate's own code ran, if that
+// has assigned the whole struct, as *a = Aircraft{} does.
+func (b *Base) restore(keep *Base) {
+	if !b.started {
+		*b = *keep
+	}
+}
+
+// own gives a copy of an aggregate changes of its own, which it shares with the
+// original until then.
+func (b *Base) own() {
+	if b.self != b {
+		b.changes = slices.Clone(b.changes)
+		b.self = b
 	}
 }
 
@@ -109,7 +131,9 @@ func start[A Aggregate](a A) *Base {
 	if !b.started {
 		b.started = true
 		if a, ok := any(a).(interface{ Init() }); ok {
+			keep := *b
 			a.Init()
+			b.restore(&keep)
 		}
 	}
 	return b
@@ -135,6 +159,7 @@ func (b *Base) record(e Event) {
 // saved moves the changes behind the version, after the store has acknowledged
 // them.
 func (b *Base) saved(position uint64) {
+	b.own()
 	b.version += uint64(len(b.changes))
 	b.position = position
 	clear(b.changes) // let the events go, keep the space

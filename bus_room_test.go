@@ -150,6 +150,34 @@ func TestBusPublisherThatGivesUpLetsOthersThrough(t *testing.T) {
 	})
 }
 
+// The same for a publisher that goes from one full subscription to another at the
+// very moment when that has room again.
+func TestBusForgetsNoPublisherWhoGoesFromOneQueueToAnother(t *testing.T) {
+	for _, batch := range []int{1, 2} { // one fits, the other is larger than the buffer
+		synctest.Test(t, func(t *testing.T) {
+			bus := quietBus(evsourcing.EventBusOptions{Buffer: 1, Concurrency: 1})
+			for _, name := range []string{"one", "two", "three"} {
+				require.NoError(t, bus.Subscribe(name, evsourcing.ReactorFunc(func(_ context.Context, m evsourcing.Message) error {
+					if m.Version == 0 {
+						<-time.After(5 * time.Millisecond) // all are done at one time
+					}
+					return nil
+				}), "note"))
+			}
+			require.NoError(t, bus.Listen())
+			msgs := make([]evsourcing.Message, batch)
+			for i := range msgs {
+				msgs[i].Topic = "note"
+				msgs[i].Version = uint64(i)
+			}
+			for range busScale(20_000, 10_000, 10_000) {
+				require.NoError(t, bus.Publish(t.Context(), msgs...))
+			}
+			closeBus(t, bus)
+		})
+	}
+}
+
 // Publishers may be served in groups, but none is left waiting for long while
 // there is room for it, although other messages are stuck.
 func TestBusPublisherGetsRoomAsSoonAsThereIsSome(t *testing.T) {

@@ -97,19 +97,18 @@ func (b *EventBus) Close(ctx context.Context) error {
 		}
 	}
 	n := b.Pending()
-	if n == 0 { // lanes are about to stop, and leaving the transport is soon done
-		<-b.drained
-		ctx = context.WithoutCancel(ctx)
+	if n == 0 && b.link == nil {
+		<-b.drained // lanes that have settled everything are about to stop
 	}
 	if b.link != nil {
 		b.link.leave(ctx)
 	}
 	b.cancel(ErrBusClosed) // if nobody is left to notice, it lets BaseContext forget the bus
-	if n == 0 {
-		return nil
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if n == 0 && b.active == 0 { // more than 0 if a transport does not come back
+		return nil
+	}
 	err := b.cutBy
 	if err == nil {
 		err = context.Cause(b.ctx)

@@ -169,45 +169,42 @@ func (b *EventBus) giveBack(batch []Message, r reservation) {
 
 // publish uses a reservation. It never waits for room, and without a Transport
 // it does not fail.
-func (b *EventBus) publish(ctx context.Context, batch []Message, r reservation) error {
+//
+// What it returns is for giveUpAll, and not before the publisher has let go of
+// whatever a DeadLetter might wait for.
+func (b *EventBus) publish(ctx context.Context, batch []Message, r reservation) (refused []DeadLetter, err error) {
 	b.mu.Lock()
-	rest := b.use(batch, r)
+	send, refused := b.use(batch, r)
 	b.mu.Unlock()
-	return b.finish(ctx, rest)
+	if send {
+		err = b.link.send(ctx, batch)
+	}
+	return refused, err
 }
 
-// remainder is what is left to do for a batch when mu is no longer held.
-type remainder struct {
-	send    []Message    // by the transport
-	refused []DeadLetter // because buffers are full
-}
-
-// use is publish with mu held.
-func (b *EventBus) use(batch []Message, r reservation) (rest remainder) {
+// use is publish with mu held. It returns whether the batch is to be sent over
+// the transport, and the messages for subscriptions that are full.
+func (b *EventBus) use(batch []Message, r reservation) (send bool, refused []DeadLetter) {
 	b.giveBack(batch, r)
 	switch {
 	case !b.dispatching(r.inside):
 		b.kept = append(b.kept, batch...)
 	case b.link != nil:
-		rest.send = batch
+		send = true
 	case r.held || r.kept:
 		for i := range batch {
 			b.dispatch(&batch[i])
 		}
 	default: // DeadLetterWhenFull
-		rest.refused = b.dispatchOrRefuse(batch)
+		refused = b.dispatchOrRefuse(batch)
 	}
-	return rest
+	return send, refused
 }
 
-func (b *EventBus) finish(ctx context.Context, rest remainder) error {
-	if rest.send != nil {
-		return b.link.send(ctx, rest.send)
-	}
-	for _, d := range rest.refused {
+func (b *EventBus) giveUpAll(ctx context.Context, refused []DeadLetter) {
+	for _, d := range refused {
 		b.giveUp(ctx, d)
 	}
-	return nil
 }
 
 // dispatch queues a message for every subscription to its topic.
@@ -240,9 +237,10 @@ func (b *EventBus) dispatchOrRefuse(batch []Message) (refused []DeadLetter) {
 func (b *EventBus) serve(sub *busSubscription) {
 	for len(sub.waiters) > 0 {
 		w := sub.waiters[0]
+		settled := sub.settled.Load() // or more, when admit looks
 		r, full, err := b.admit(w.batch, false, true)
 		if full == sub {
-			if sub.postpone(b.opts.Buffer) {
+			if sub.postpone(b.opts.Buffer, settled) {
 				return
 			}
 			continue
@@ -258,20 +256,18 @@ func (b *EventBus) serve(sub *busSubscription) {
 	}
 }
 
-// postpone sets when those who wait are served next: when an eighth of the
+// postpone sets when those who wait are served next, there having been no room
+// when the count of settled messages was the one given: when an eighth of the
 // buffer is free, so that they run for a while then, and lanes are not stopped
 // for each message; unless that takes too long, then when there is any room. If
-// there is that much already and it was not enough, when the next message is
+// there was that much already, and it was not enough, when the next message is
 // settled. It returns false if that has happened meanwhile.
-func (s *busSubscription) postpone(buffer int) bool {
+func (s *busSubscription) postpone(buffer int, settled int64) bool {
 	slack := max(1, buffer/8)
 	if s.waiters[0].impatient {
 		slack = 1
 	}
-	at := int64(s.pushed + s.reserved - buffer + slack)
-	if now := s.settled.Load(); at <= now {
-		at = now + 1
-	}
+	at := max(settled+1, int64(s.pushed+s.reserved-buffer+slack))
 	s.resume.Store(at)
 	return s.settled.Load() < at // a lane that settled before it saw at will not come back
 }

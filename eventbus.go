@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
+	"math"
 	"slices"
 	"sync"
 )
@@ -12,7 +13,8 @@ import (
 // A Publisher takes messages to wherever they go next. [EventBus] is one.
 type Publisher interface {
 	// Publish takes all messages or, on an error, none. What they point to does
-	// not change afterwards.
+	// not change afterwards. See RepositoryOptions.Bus for what it must not wait
+	// for.
 	Publish(ctx context.Context, msgs ...Message) error
 }
 
@@ -131,7 +133,7 @@ func NewEventBus(opts *EventBusOptions) *EventBus {
 		o.Buffer = 1024
 	}
 	if o.MaxPending <= 0 {
-		o.MaxPending = 64 * o.Buffer
+		o.MaxPending = 64 * min(o.Buffer, math.MaxInt/64)
 	}
 	if o.Concurrency <= 0 {
 		o.Concurrency = 16
@@ -244,9 +246,13 @@ func (b *EventBus) Publish(ctx context.Context, msgs ...Message) error {
 		b.mu.Unlock()
 		return err
 	}
-	rest := b.use(msgs, r)
+	send, refused := b.use(msgs, r)
 	b.mu.Unlock()
-	return b.finish(ctx, rest)
+	if send {
+		return b.link.send(ctx, msgs)
+	}
+	b.giveUpAll(ctx, refused)
+	return nil
 }
 
 // Pending returns the number of pairs of message and subscription that are

@@ -2,7 +2,6 @@ package evsourcing
 
 import (
 	"context"
-	"errors"
 	"hash/maphash"
 	"log/slog"
 	"math"
@@ -197,9 +196,9 @@ func (l *lane) finish(item *laneItem) bool {
 			break
 		}
 		pause := b.opts.Retry.pause(l.attempts)
-		b.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "evsourcing: reactor failed and will be tried again",
+		b.log(ctx, slog.LevelWarn, "evsourcing: reactor failed and will be tried again",
 			append(messageAttrs(l.sub.name, &item.message), slog.Int("attempt", l.attempts),
-				slog.Duration("pause", pause), errAttr(l.err))...)
+				slog.Duration("pause", pause), errAttr(l.err)))
 		if sleep(b.ctx, pause) != nil {
 			return false
 		}
@@ -229,15 +228,14 @@ func (l *lane) attempt(ctx context.Context, item *laneItem) {
 // giveUp hands a message to DeadLetter and logs it.
 func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) {
 	attrs := append(messageAttrs(d.Subscription, &d.Message), slog.Int("attempts", d.Attempts), errAttr(d.Err))
-	var p *PanicError
-	if errors.As(d.Err, &p) {
+	if p, ok := d.Err.(*PanicError); ok { // no errors.As: it would call methods of an error that may be anything
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
 	if b.opts.DeadLetter == nil {
-		b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message dropped; set DeadLetter to keep such messages", attrs...)
+		b.log(ctx, slog.LevelError, "evsourcing: message dropped; set DeadLetter to keep such messages", attrs)
 		return
 	}
-	b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message goes to DeadLetter", attrs...)
+	b.log(ctx, slog.LevelError, "evsourcing: message goes to DeadLetter", attrs)
 	var err error
 	returned := false
 	defer func() {
@@ -245,12 +243,19 @@ func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) {
 			err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
 		if err != nil {
-			b.opts.Logger.LogAttrs(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
-				append(messageAttrs(d.Subscription, &d.Message), errAttr(err))...)
+			b.log(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
+				append(messageAttrs(d.Subscription, &d.Message), errAttr(err)))
 		}
 	}()
 	err = b.opts.DeadLetter(ctx, d)
 	returned = true
+}
+
+// log writes a record. A handler that panics, on an error that can't say what it
+// is for example, must not end the process from a lane.
+func (b *EventBus) log(ctx context.Context, level slog.Level, msg string, attrs []slog.Attr) {
+	defer func() { _ = recover() }()
+	b.opts.Logger.LogAttrs(ctx, level, msg, attrs...)
 }
 
 func messageAttrs(subscription string, m *Message) []slog.Attr {

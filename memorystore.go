@@ -54,7 +54,8 @@ func (s *MemoryStore) streamHash(id StreamID) uint64 {
 
 func (s *MemoryStore) eventHash(id *uuid.UUID) uint64 { return maphash.Bytes(s.seed, id[:]) }
 
-// Append implements [EventStore]. It blocks only on other appends.
+// Append implements [EventStore]. It blocks only while others append or read a
+// page.
 func (s *MemoryStore) Append(ctx context.Context, batches ...Batch) (AppendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return AppendResult{}, err
@@ -64,6 +65,9 @@ func (s *MemoryStore) Append(ctx context.Context, batches ...Batch) (AppendResul
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil { // it ended while others wrote
+		return AppendResult{}, err
+	}
 	var few [4]memoryTarget
 	targets := few[:0]
 	for i := range batches {

@@ -2,6 +2,7 @@ package evsourcing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -193,21 +194,21 @@ func (r *Registry) Decode(_ context.Context, src *StoredEvent) (Event, error) {
 	et, ok := t.types[src.Topic]
 	if !ok {
 		if err := t.migrate(src); err != nil {
-			return nil, decodeError(src, err)
+			return nil, newDecodeError(src, err)
 		}
 		if et, ok = t.types[src.Topic]; !ok {
-			return nil, decodeError(src, ErrUnknownTopic)
+			return nil, newDecodeError(src, ErrUnknownTopic)
 		}
 	}
 	encoder := t.encoder
 	if src.ContentType != encoder.ContentType() {
 		if encoder, ok = t.encoders[src.ContentType]; !ok {
-			return nil, decodeError(src, fmt.Errorf("no encoder for content type %q", src.ContentType))
+			return nil, newDecodeError(src, fmt.Errorf("no encoder for content type %q", src.ContentType))
 		}
 	}
 	e, err := et.unmarshal(encoder, src.Data)
 	if err != nil {
-		return nil, decodeError(src, err)
+		return nil, newDecodeError(src, err)
 	}
 	return e, nil
 }
@@ -230,6 +231,28 @@ func (et *eventType) unmarshal(encoder Encoder, data []byte) (Event, error) {
 	return e, nil
 }
 
-func decodeError(src *StoredEvent, err error) error {
-	return fmt.Errorf("evsourcing: decode version %d of %v, topic %q: %w", src.Version, src.Stream, src.Topic, err)
+// A decodeError names the event that could not be decoded.
+type decodeError struct {
+	stream  StreamID
+	version uint64
+	topic   string
+	err     error
 }
+
+func newDecodeError(src *StoredEvent, err error) error {
+	return &decodeError{src.Stream, src.Version, src.Topic, err}
+}
+
+// asDecodeError makes the error of any Codec one that names the event.
+func asDecodeError(src *StoredEvent, err error) error {
+	if errors.As(err, new(*decodeError)) {
+		return err
+	}
+	return newDecodeError(src, err)
+}
+
+func (e *decodeError) Error() string {
+	return fmt.Sprintf("evsourcing: decode version %d of %v, topic %q: %v", e.version, e.stream, e.topic, e.err)
+}
+
+func (e *decodeError) Unwrap() error { return e.err }

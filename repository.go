@@ -14,8 +14,11 @@ import (
 // RepositoryOptions change the defaults of [NewRepository].
 type RepositoryOptions struct {
 	// Bus gets every event that is saved. If it is an *EventBus, Save waits for
-	// room on it before it stores anything, and publishing can't fail. If nil,
-	// nothing is published.
+	// room on it before it stores anything, and publishing can't fail. Any other
+	// Publisher, one that wraps an EventBus too, is called after the append and
+	// before the next append to the same stream by this repository: it must not
+	// wait for anything that needs to save to that stream. If nil, nothing is
+	// published.
 	Bus Publisher
 	// Logger gets a warning for each transaction that is cut short. If nil,
 	// slog.Default().
@@ -94,6 +97,9 @@ func NewRepository[T any, P interface {
 	r.finder, _ = Capability[Finder](store)
 	r.tickets = &tickets{}
 	if bus, ok := o.Bus.(*EventBus); ok {
+		if bus == nil {
+			panic(fmt.Sprintf("evsourcing: NewRepository[%v]: the Bus is a nil *EventBus", reflect.TypeFor[T]()))
+		}
 		r.bus, r.tickets = bus, &bus.tickets
 	}
 	r.buffers.New = func() any { return &saveBuffer{} }
@@ -186,6 +192,7 @@ func (r *Repository[T]) load(ctx context.Context, id string, rg Range) (*T, erro
 	}
 	a := r.New(id)
 	b := r.base(a)
+	keep := *b
 	var src StoredEvent // one for all events, because its address escapes
 	var err error
 	for src, err = range r.store.Load(ctx, stream, rg) {
@@ -198,11 +205,12 @@ func (r *Repository[T]) load(ctx context.Context, id string, rg Range) (*T, erro
 		}
 		e, err := r.codec.Decode(ctx, &src)
 		if err != nil {
-			return nil, err
+			return nil, asDecodeError(&src, err)
 		}
 		if !r.apply(a, e) {
 			return nil, fmt.Errorf("evsourcing: load %v: version %d, topic %q, is %T, not an event of %T", stream, version, src.Topic, e, a)
 		}
+		b.restore(&keep)
 		b.version, b.position = version, position
 	}
 	if b.version == 0 {

@@ -28,7 +28,8 @@ const keepEvents = 256
 // Save waits for it before it stores anything.
 //
 // Errors: a [*ConflictError] if the stream has moved on; [ErrUncertain] if the
-// outcome is not known, and then repeating Save is safe; [ErrNotPublished] if
+// outcome is not known, and then repeating Save is safe, but recording more
+// before that is not; [ErrNotPublished] if
 // the changes are stored and a Publisher failed; [ErrReadOnly]; [ErrClosed];
 // [ErrUnknownTopic]; the bus's and the context's errors. With all but
 // ErrUncertain and ErrNotPublished nothing was stored. The aggregate keeps its
@@ -56,7 +57,7 @@ func (r *Repository[T]) Save(ctx context.Context, a *T) error {
 		return fmt.Errorf("%w: save %v", err, tx.stream)
 	}
 	defer r.running.end(tx)
-	_, err := r.save(ctx, tx, b)
+	_, err := r.save(ctx, tx, b, 1)
 	return tx.closed(err)
 }
 
@@ -74,7 +75,9 @@ func (r *Repository[T]) savable(b *Base) error {
 // save appends and publishes. repeated says that the changes, or others with
 // their IDs, were stored before: by an append whose outcome was uncertain, or by
 // another transaction with the same CommandID.
-func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (repeated bool, err error) {
+// An append whose outcome is uncertain is repeated until it has been tried so
+// many times, while the stream's turn is still held.
+func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base, attempts int) (repeated bool, err error) {
 	b.origin = r.origin
 	buf := r.buffers.Get().(*saveBuffer)
 	if err := r.encode(ctx, b, &buf.batch[0]); err != nil {
@@ -88,7 +91,7 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 			if out.room, err = r.bus.reserve(tx.ctx, out.batch); err != nil {
 				return false, fmt.Errorf("evsourcing: save %v: %w", stream, err)
 			}
-			defer r.release(&out)
+			defer r.release(ctx, &out)
 		}
 		if err := r.tickets.take(tx.ctx, stream); err != nil {
 			return false, fmt.Errorf("evsourcing: save %v: waiting for another append: %w", stream, err)
@@ -100,9 +103,15 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 	}
 	unsure := b.unsure
 	b.unsure = true // until the store has answered; it may panic
-	result, err := r.store.Append(ctx, buf.batch[:]...)
-	if err == nil {
-		err = r.verify(b, result)
+	result, err := r.append(ctx, b, buf)
+	for n := 1; errors.Is(err, ErrUncertain) && n < attempts; n++ {
+		if sleep(tx.ctx, conflictPause.pause(n)) != nil {
+			break
+		}
+		unsure = true
+		if again, err2 := r.append(ctx, b, buf); settles(err2) {
+			result, err = again, err2
+		}
 	}
 	if err != nil {
 		b.unsure = unsure || errors.Is(err, ErrUncertain)
@@ -127,6 +136,21 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base) (rep
 		return result.Repeated, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
 	}
 	return result.Repeated, nil
+}
+
+// append passes the buffer's batch to the store.
+func (r *Repository[T]) append(ctx context.Context, b *Base, buf *saveBuffer) (AppendResult, error) {
+	result, err := r.store.Append(ctx, buf.batch[:]...)
+	if err == nil {
+		err = r.verify(b, result)
+	}
+	return result, err
+}
+
+// settles reports whether what came of repeating an append that was uncertain
+// tells what became of it: it is stored, or it was not.
+func settles(err error) bool {
+	return err == nil || errors.Is(err, ErrConflict) || errors.Is(err, ErrDuplicateEvent)
 }
 
 // verify compares what the store says it stored with what it was given.
@@ -188,6 +212,8 @@ type outbox struct {
 	batch []Message
 	room  reservation // on the EventBus, if it is one
 	used  bool        // publish has taken the room
+
+	refused []DeadLetter // by full buffers; for after the stream's turn
 }
 
 // messages makes messages of encoded changes.
@@ -199,17 +225,20 @@ func messages(events []StoredEvent, changes []change) []Message {
 	return batch
 }
 
-func (r *Repository[T]) publish(ctx context.Context, out *outbox) error {
+func (r *Repository[T]) publish(ctx context.Context, out *outbox) (err error) {
 	if r.bus != nil {
 		out.used = true
-		return r.bus.publish(ctx, out.batch, out.room)
+		out.refused, err = r.bus.publish(ctx, out.batch, out.room)
+		return err
 	}
 	return r.opts.Bus.Publish(ctx, out.batch...)
 }
 
-// release gives back the room of an outbox that was not published.
-func (r *Repository[T]) release(out *outbox) {
+// release gives back the room of an outbox that was not published, and to
+// DeadLetter what the bus had no room for.
+func (r *Repository[T]) release(ctx context.Context, out *outbox) {
 	if !out.used {
 		r.bus.release(out.batch, out.room)
 	}
+	r.bus.giveUpAll(ctx, out.refused)
 }

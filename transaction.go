@@ -59,8 +59,8 @@ const (
 //
 // Create, Update and CreateOrUpdate are transactions. fn's error ends a
 // transaction, is returned as it is, and nothing is stored. The aggregate
-// returned is nil with every error but [ErrNotPublished]. Without changes nothing
-// is stored.
+// returned is nil with every error but the transaction's own [ErrNotPublished].
+// Without changes nothing is stored.
 //
 // A transaction that is cut short before its append begins, because its context
 // ends, fn panics, or Close does not wait any longer, stores nothing and logs
@@ -90,7 +90,12 @@ func (r *Repository[T]) CreateOrUpdate(ctx context.Context, id string, fn func(a
 func (r *Repository[T]) transact(ctx context.Context, mode txMode, id string, fn func(a *T) error, opts []TxOption) (_ *T, err error) {
 	var o txOptions
 	for _, opt := range opts {
-		opt(&o)
+		if opt != nil {
+			opt(&o)
+		}
+	}
+	if o.hasCommand && id == "" {
+		return nil, fmt.Errorf("%w: a transaction with a CommandID needs the aggregate's ID, or its repetition makes another aggregate", ErrInvalidStream)
 	}
 	if id == "" && mode != txUpdate {
 		id = r.opts.NewID()
@@ -181,16 +186,7 @@ func (r *Repository[T]) attempt(ctx context.Context, tx *transaction, mode txMod
 	if b.Saved() {
 		return a, nil
 	}
-	repeated, err := r.save(ctx, tx, b)
-	for n := 1; failed(err, ErrUncertain) && n < r.opts.MaxAttempts; n++ {
-		if sleep(tx.ctx, conflictPause.pause(n)) != nil {
-			break
-		}
-		again, repeatErr := r.save(ctx, tx, b)
-		if settles(repeatErr) {
-			repeated, err = again, repeatErr
-		}
-	}
+	repeated, err := r.save(ctx, tx, b, r.opts.MaxAttempts)
 	if err == nil && repeated && tx.command != "" { // maybe by another transaction, with other events
 		return r.Load(tx.ctx, b.id)
 	}
@@ -202,12 +198,6 @@ func (r *Repository[T]) attempt(ctx context.Context, tx *transaction, mode txMod
 // are stored.
 func failed(err, target error) bool {
 	return errors.Is(err, target) && !errors.Is(err, ErrNotPublished)
-}
-
-// settles reports whether what came of repeating an append that was uncertain
-// tells what became of it: it is stored, or it was not.
-func settles(err error) bool {
-	return err == nil || errors.Is(err, ErrNotPublished) || errors.Is(err, ErrConflict) || errors.Is(err, ErrDuplicateEvent)
 }
 
 // begin returns the aggregate that the transaction starts from.
@@ -248,7 +238,7 @@ func (r *Repository[T]) executed(tx *transaction) (version uint64, ok bool, err 
 // those that run. If ctx ends first, it lets those that have not begun their
 // append fail with ErrClosed, and returns an error that wraps the context's and
 // lists them. Close leaves the store and the bus alone. It may be called several
-// times.
+// times; inside a transaction, it waits for that too.
 func (r *Repository[T]) Close(ctx context.Context) error {
 	if err := r.running.close(ctx); err != nil {
 		return fmt.Errorf("evsourcing: close the repository of %q: %w", r.origin.typ, err)

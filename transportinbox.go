@@ -144,7 +144,7 @@ func (in *inbox) settle(id uuid.UUID) {
 	d, ok := in.flights[id]
 	delete(in.flights, id)
 	in.settled[id] = struct{}{}
-	if remember := 8 * in.link.bus.opts.Buffer; len(in.recent) < remember {
+	if remember := 8 * min(in.link.bus.opts.Buffer, 8192); len(in.recent) < remember {
 		in.recent = append(in.recent, id)
 	} else {
 		delete(in.settled, in.recent[in.oldest])

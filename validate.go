@@ -20,6 +20,7 @@ const maxVersion = math.MaxInt64
 //   - an empty topic, or a nil event ID;
 //   - an event ID that occurs twice ([ErrDuplicateEvent]);
 //   - a version that is wrong or missing;
+//   - a time before the year 0 or after 9999, which is what texts can hold;
 //   - a NUL byte or invalid UTF-8 in a topic, content type, tag or metadata;
 //   - a topic, content type, tag or metadata key over [MaxNameSize], data over
 //     [MaxDataSize], tags and metadata over [MaxMetadataSize].
@@ -89,6 +90,9 @@ func validateEvent(e *StoredEvent) error {
 	}
 	if len(e.Data) > MaxDataSize {
 		return fmt.Errorf("the data has %d bytes, over the limit of %d", len(e.Data), MaxDataSize)
+	}
+	if year := e.Time.UTC().Year(); year < 0 || year > 9999 {
+		return fmt.Errorf("the time's year is %d, not within 0 to 9999", year)
 	}
 	size := 0
 	for _, tag := range e.Tags {
