@@ -1008,6 +1008,35 @@ func TestBusOverTransportCloseDoesNotWaitForABrokerThatHangs(t *testing.T) {
 	})
 }
 
+// Nil means that no goroutine is left, so it is not what Close returns when it
+// has drained but could not leave in time.
+func TestBusOverTransportCloseSaysThatItCouldNotLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		transport := &blockingTransport{
+			ChannelTransport: evsourcing.NewChannelTransport(), joins: make(chan struct{}), leaves: make(chan struct{}),
+		}
+		close(transport.joins)
+		bus := transportBus(transport, evsourcing.EventBusOptions{})
+		var r busRecord
+		require.NoError(t, bus.Subscribe("sub", &r, "note"))
+		require.NoError(t, bus.Listen())
+		publishEach(t, bus, full(t, busMessages("note", "s", 2)...)...)
+		synctest.Wait()
+		start := time.Now()
+		requireUndelivered(t, bus.Close(within(t, time.Second)), 0, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start))
+		transport.leaves <- struct{}{}
+		require.NoError(t, bus.Close(t.Context()), "now it is done")
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		for range 10 {
+			require.NoError(t, bus.Close(ended))
+		}
+		assert.Equal(t, time.Second, time.Since(start))
+		assert.Equal(t, upTo(2), r.of("s"))
+	})
+}
+
 func TestBusOverTransportBuffersPublishersAfterClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		transport := &failingTransport{Transport: evsourcing.NewChannelTransport()}

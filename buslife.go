@@ -100,13 +100,14 @@ func (b *EventBus) Close(ctx context.Context) error {
 	if n == 0 && b.link == nil {
 		<-b.drained // lanes that have settled everything are about to stop
 	}
-	if b.link != nil {
-		b.link.leave(ctx)
+	left := b.link == nil || b.link.leave(ctx)
+	if !left {
+		b.cut(ctx.Err()) // the reason, if there is none yet
 	}
 	b.cancel(ErrBusClosed) // if nobody is left to notice, it lets BaseContext forget the bus
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if n == 0 && b.active == 0 { // more than 0 if a transport does not come back
+	if n == 0 && left && b.active == 0 { // else a transport does not come back
 		return nil
 	}
 	err := b.cutBy

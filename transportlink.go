@@ -82,13 +82,13 @@ func (l *transportLink) start() {
 func (l *transportLink) stop() { l.cancel() }
 
 // leave ends the link when the lanes have stopped or been cut. It waits for
-// that as long as ctx lasts.
-func (l *transportLink) leave(ctx context.Context) {
+// that as long as ctx lasts, and reports whether it was long enough.
+func (l *transportLink) leave(ctx context.Context) bool {
 	l.bus.mu.Lock()
 	started := l.started
 	l.bus.mu.Unlock()
 	if !started {
-		return // Listen, if it still tries, leaves what it has joined
+		return true // Listen, if it still tries, leaves what it has joined
 	}
 	l.leaving.Do(func() {
 		close(l.ended)
@@ -101,6 +101,12 @@ func (l *transportLink) leave(ctx context.Context) {
 	select {
 	case <-l.left:
 	case <-ctx.Done():
+	}
+	select {
+	case <-l.left:
+		return true
+	default:
+		return false
 	}
 }
 
