@@ -24,10 +24,12 @@ type memoryStream struct {
 	typ         uint32 // number of a name
 	idLen       uint32 // if beyond inline, id starts with an index in long
 	id          [56]byte
+	early       [earlyEvents]uint64 // locations of its first records; most streams have no others
 }
 
 const (
 	streamBlock = 1 << 8
+	earlyEvents = 4 // make a memoryStream two cache lines
 
 	firstSlab = 1 << 9
 	slabSize  = 1 << 16
@@ -90,11 +92,16 @@ func (m *memoryStreams) add(hash uint64, id StreamID) uint32 {
 	return m.count
 }
 
-// push adds the location of the stream's next record. The locations stand in
-// runs: each starts with the location of the next run, and each is twice as
+// push adds the location of the stream's next record. Those after the first few
+// stand in runs: each starts with the location of the next run, and each is twice as
 // long as the one before, up to maxRun, so that a stream of n events has about
 // log n + n/maxRun of them.
 func (m *memoryStreams) push(st *memoryStream, loc uint64) {
+	if st.head < earlyEvents {
+		st.early[st.head] = loc
+		st.head++
+		return
+	}
 	if st.used == st.size {
 		size := uint32(firstRun)
 		if st.size > 0 {
@@ -135,7 +142,7 @@ func (m *memoryStreams) allocate(words int) uint64 {
 // run returns the run of the stream that has the given version, and the version
 // before the run's first.
 func (m *memoryStreams) run(st *memoryStream, version uint64) (run, before, size uint64) {
-	run, size = st.first, firstRun
+	run, before, size = st.first, earlyEvents, firstRun
 	for version > before+size {
 		before += size
 		size = min(2*size, maxRun)
@@ -152,10 +159,16 @@ func (m *memoryStreams) collect(p *memoryPage, log *memoryLog, st *memoryStream,
 		if !ok {
 			break
 		}
-		if v <= before || v > before+size {
-			run, before, size = m.run(st, v)
+		var loc uint64
+		if v <= earlyEvents {
+			loc = st.early[v-1]
+		} else {
+			if v <= before || v > before+size {
+				run, before, size = m.run(st, v)
+			}
+			loc = *m.word(run + v - before)
 		}
-		if p.add(log.record(*m.word(run + v - before))) {
+		if p.add(log.record(loc)) {
 			break
 		}
 	}
