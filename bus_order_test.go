@@ -231,7 +231,7 @@ func TestBusLaneStartsAgain(t *testing.T) {
 
 // A burst leaves no memory behind, though the bus lives on.
 func TestBusGivesBackTheMemoryOfABurst(t *testing.T) {
-	const burst = 100_000
+	burst := busScale(100_000, 30_000, 30_000)
 	bus := quietBus(evsourcing.EventBusOptions{Concurrency: 1})
 	handled := 0
 	require.NoError(t, bus.Subscribe("sub", evsourcing.ReactorFunc(func(context.Context, evsourcing.Message) error {
