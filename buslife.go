@@ -25,7 +25,7 @@ func (b *EventBus) Listen() error {
 	b.phase = listening
 	b.unwatch = context.AfterFunc(b.opts.BaseContext, func() { b.shut(context.Cause(b.opts.BaseContext)) })
 	for i := range b.kept {
-		b.dispatch(&b.kept[i])
+		b.dispatch(&b.kept[i], nil)
 	}
 	b.kept = nil
 	return nil

@@ -11,9 +11,26 @@ import (
 // A reservation is room for a batch of messages, to be used by publish or given
 // back by release.
 type reservation struct {
-	kept   bool // room among the kept messages
-	held   bool // room in the subscriptions
-	inside bool // the publisher is a reactor
+	kept bool // room among the kept messages
+	held bool // room in the subscriptions
+	from publisher
+}
+
+// publisher says who publishes.
+type publisher int
+
+const (
+	fromOutside publisher = iota
+	fromReactor           // never waits
+	fromRelay             // always waits, and keeps nothing
+)
+
+// publisherOf returns who publishes under ctx.
+func publisherOf(ctx context.Context) publisher {
+	if ctx.Value(reactorKey{}) != nil {
+		return fromReactor
+	}
+	return fromOutside
 }
 
 // A roomWaiter is a publisher waiting for room. It stands in the queue of the
@@ -21,6 +38,7 @@ type reservation struct {
 // so that it delays nobody who does not need that subscription.
 type roomWaiter struct {
 	batch []Message
+	from  publisher
 	ready chan struct{} // closed when answered
 
 	// Guarded by the bus's mu.
@@ -37,19 +55,19 @@ type reactorKey struct{}
 func (b *EventBus) reserve(ctx context.Context, batch []Message) (reservation, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.room(ctx, batch)
+	return b.room(ctx, batch, publisherOf(ctx))
 }
 
 // room is reserve with mu held; it lets go of it while it waits.
-func (b *EventBus) room(ctx context.Context, batch []Message) (reservation, error) {
+func (b *EventBus) room(ctx context.Context, batch []Message, from publisher) (reservation, error) {
 	if err := ctx.Err(); err != nil {
 		return reservation{}, err
 	}
-	r, full, err := b.admit(batch, ctx.Value(reactorKey{}) != nil, false)
+	r, full, err := b.admit(batch, from, false)
 	if full == nil {
 		return r, err
 	}
-	w := &roomWaiter{batch: slices.Clone(batch), ready: make(chan struct{})}
+	w := &roomWaiter{batch: slices.Clone(batch), from: from, ready: make(chan struct{})}
 	full.enqueue(w)
 	b.serve(full) // what was settled before enqueue told lanes that somebody waits
 	b.mu.Unlock()
@@ -90,8 +108,11 @@ func (w *roomWaiter) wait(ctx context.Context, b *EventBus) {
 // admit takes room for the batch, all of it or none. If it returns full, that
 // subscription has no room and the publisher has to wait; waited says that it
 // has, so that those in the queue are not before it.
-func (b *EventBus) admit(batch []Message, inside, waited bool) (r reservation, full *busSubscription, err error) {
-	if !b.dispatching(inside) {
+func (b *EventBus) admit(batch []Message, from publisher, waited bool) (r reservation, full *busSubscription, err error) {
+	if !b.dispatching(from) {
+		if from == fromRelay {
+			return reservation{from: from}, nil, nil // it finds out
+		}
 		kept := len(b.kept) + b.promised
 		if kept > 0 && kept+len(batch) > b.opts.Buffer {
 			if b.phase == subscribing || b.phase == joining {
@@ -100,20 +121,20 @@ func (b *EventBus) admit(batch []Message, inside, waited bool) (r reservation, f
 			return r, nil, ErrBusClosed
 		}
 		b.promised += len(batch)
-		return reservation{kept: true, inside: inside}, nil, nil
+		return reservation{kept: true, from: from}, nil, nil
 	}
-	if b.link != nil || (b.opts.OnFull == DeadLetterWhenFull && !inside) {
-		return reservation{inside: inside}, nil, nil
+	if b.link != nil || (b.opts.OnFull == DeadLetterWhenFull && from == fromOutside) {
+		return reservation{from: from}, nil, nil
 	}
 	limit := b.opts.Buffer
-	if inside {
+	if from == fromReactor {
 		limit = b.opts.MaxPending
 	}
 	b.batches++
 	for i := range batch {
 		for j, route := range b.routes[batch[i].Topic] {
 			sub := route.sub
-			if sub.reserve(b.batches, limit) && (waited || inside || len(sub.waiters) == 0) {
+			if sub.reserve(b.batches, limit) && (waited || from == fromReactor || len(sub.waiters) == 0) {
 				continue
 			}
 			sub.reserved--
@@ -121,19 +142,19 @@ func (b *EventBus) admit(batch []Message, inside, waited bool) (r reservation, f
 				done.sub.reserved--
 			}
 			b.unreserve(batch[:i])
-			if inside {
+			if from == fromReactor {
 				return r, nil, fmt.Errorf("%w: subscription %q has %d messages pending", ErrBusFull, sub.name, sub.pending())
 			}
 			return r, sub, nil
 		}
 	}
-	return reservation{held: true, inside: inside}, nil, nil
+	return reservation{held: true, from: from}, nil, nil
 }
 
 // dispatching reports whether messages go to subscriptions now: from anywhere
 // while the bus listens, and while it closes from reactors that still run.
-func (b *EventBus) dispatching(inside bool) bool {
-	return (b.phase == listening || b.phase == closing && inside && b.active > 0) && b.ctx.Err() == nil
+func (b *EventBus) dispatching(from publisher) bool {
+	return (b.phase == listening || b.phase == closing && from == fromReactor && b.active > 0) && b.ctx.Err() == nil
 }
 
 func (b *EventBus) unreserve(batch []Message) {
@@ -187,13 +208,13 @@ func (b *EventBus) publish(ctx context.Context, batch []Message, r reservation) 
 func (b *EventBus) use(batch []Message, r reservation) (send bool, refused []DeadLetter) {
 	b.giveBack(batch, r)
 	switch {
-	case !b.dispatching(r.inside):
+	case !b.dispatching(r.from):
 		b.kept = append(b.kept, batch...)
 	case b.link != nil:
 		send = true
 	case r.held || r.kept:
 		for i := range batch {
-			b.dispatch(&batch[i])
+			b.dispatch(&batch[i], nil)
 		}
 	default: // DeadLetterWhenFull
 		refused = b.dispatchOrRefuse(batch)
@@ -201,18 +222,13 @@ func (b *EventBus) use(batch []Message, r reservation) (send bool, refused []Dea
 	return send, refused
 }
 
-func (b *EventBus) giveUpAll(ctx context.Context, refused []DeadLetter) {
-	for _, d := range refused {
-		b.giveUp(ctx, d)
-	}
-}
-
-// dispatch queues a message for every subscription to its topic.
-func (b *EventBus) dispatch(m *Message) {
+// dispatch queues a message for every subscription to its topic; rc is a
+// Relay's, and else nil.
+func (b *EventBus) dispatch(m *Message, rc *receipt) {
 	if routes := b.routes[m.Topic]; len(routes) > 0 {
 		hash := b.laneHash(m.Stream)
 		for i := range routes {
-			routes[i].sub.push(hash, m, routes[i].reactor)
+			routes[i].sub.push(hash, m, routes[i].reactor, rc)
 		}
 	}
 }
@@ -223,7 +239,7 @@ func (b *EventBus) dispatchOrRefuse(batch []Message) (refused []DeadLetter) {
 		hash := b.laneHash(m.Stream)
 		for _, route := range b.routes[m.Topic] {
 			if route.sub.load(b.opts.Buffer) < b.opts.Buffer {
-				route.sub.push(hash, m, route.reactor)
+				route.sub.push(hash, m, route.reactor, nil)
 			} else {
 				refused = append(refused, DeadLetter{Subscription: route.sub.name, Message: *m, Err: ErrBusFull})
 			}
@@ -238,7 +254,7 @@ func (b *EventBus) serve(sub *busSubscription) {
 	for len(sub.waiters) > 0 {
 		w := sub.waiters[0]
 		settled := sub.settled.Load() // or more, when admit looks
-		r, full, err := b.admit(w.batch, false, true)
+		r, full, err := b.admit(w.batch, w.from, true)
 		if full == sub {
 			if sub.postpone(b.opts.Buffer, settled) {
 				return

@@ -27,7 +27,7 @@ var (
 	ErrNoTopic = errors.New("evsourcing: no topic")
 	// ErrNoEvent: a command is nil or returned neither an event nor an error.
 	ErrNoEvent = errors.New("evsourcing: no event")
-	// ErrClosed: the repository is closed.
+	// ErrClosed: the repository is closed, or the subscription has stopped.
 	ErrClosed = errors.New("evsourcing: closed")
 	// ErrBusClosed: the event bus is closed.
 	ErrBusClosed = errors.New("evsourcing: event bus is closed")
@@ -54,6 +54,8 @@ var (
 	// ErrDiverged: the log does not hold the event that a checkpoint or a
 	// snapshot was taken at; a restore or failover lost it.
 	ErrDiverged = errors.New("evsourcing: the log has diverged")
+	// ErrRunning: the subscription runs already.
+	ErrRunning = errors.New("evsourcing: the subscription is running already")
 	// ErrFenced: another owner holds the subscription.
 	ErrFenced = errors.New("evsourcing: fenced by another owner")
 )
@@ -88,7 +90,7 @@ func (e *UndeliveredError) Error() string {
 // Unwrap returns the reason.
 func (e *UndeliveredError) Unwrap() error { return e.Err }
 
-// A PanicError is a panic, or a call of runtime.Goexit, in a reactor.
+// A PanicError is a panic, or a call of runtime.Goexit, in a reactor or handler.
 type PanicError struct {
 	Value any    // the panic's value; nil for runtime.Goexit
 	Stack []byte // the goroutine's stack, as debug.Stack formats it

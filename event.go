@@ -2,6 +2,7 @@ package evsourcing
 
 import (
 	"context"
+	"hash/maphash"
 	"maps"
 	"strings"
 	"time"
@@ -43,6 +44,11 @@ type StreamID struct {
 
 // String returns the stream's name as Type/ID, for people to read.
 func (s StreamID) String() string { return s.Type + "/" + s.ID }
+
+// streamHash is for spreading streams over lanes and tables.
+func streamHash(seed maphash.Seed, id StreamID) uint64 {
+	return maphash.String(seed, id.Type)*31 ^ maphash.String(seed, id.ID)
+}
 
 // Validate returns an error that wraps [ErrInvalidStream] and says what is
 // wrong with s, or nil.

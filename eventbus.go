@@ -168,16 +168,13 @@ func (b *EventBus) Subscribe(name string, r Reactor, topics ...string) error {
 	if r == nil {
 		return fmt.Errorf("evsourcing: subscribe %q: the reactor is nil", name)
 	}
-	if typed, ok := r.(interface{ topics() []string }); ok {
-		own := typed.topics()
+	if own := ownTopics(r); len(own) > 0 {
 		for _, topic := range topics {
-			if len(own) > 0 && !slices.Contains(own, topic) {
+			if !slices.Contains(own, topic) {
 				return fmt.Errorf("evsourcing: subscribe %q to %q: its reactor is for events of topic %q", name, topic, own)
 			}
 		}
-		if len(topics) == 0 {
-			topics = own
-		}
+		topics = own
 	}
 	if len(topics) == 0 {
 		return fmt.Errorf("%w: subscribe %q: name at least one", ErrNoTopic, name)
@@ -241,7 +238,7 @@ func (b *EventBus) Publish(ctx context.Context, msgs ...Message) error {
 		return nil
 	}
 	b.mu.Lock()
-	r, err := b.room(ctx, msgs)
+	r, err := b.room(ctx, msgs, publisherOf(ctx))
 	if err != nil {
 		b.mu.Unlock()
 		return err

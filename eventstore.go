@@ -2,8 +2,11 @@ package evsourcing
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/google/uuid"
@@ -111,6 +114,9 @@ type Filter struct {
 	Types  []string
 }
 
+// zero reports whether f selects everything.
+func (f Filter) zero() bool { return len(f.Topics) == 0 && len(f.Types) == 0 }
+
 // Match reports whether f lets e pass.
 func (f Filter) Match(e StoredEvent) bool {
 	return (len(f.Topics) == 0 || slices.Contains(f.Topics, e.Topic)) &&
@@ -164,4 +170,16 @@ func Capability[T any](s EventStore) (T, bool) {
 	}
 	var none T
 	return none, false
+}
+
+// Require is [Capability] for those who can't do without: the error, which wraps
+// [errors.ErrUnsupported], names the store and what it lacks.
+//
+//	log, err := evsourcing.Require[evsourcing.Log](store)
+func Require[T any](s EventStore) (T, error) {
+	t, ok := Capability[T](s)
+	if !ok {
+		return t, fmt.Errorf("evsourcing: the store %T is no %v: %w", s, reflect.TypeFor[T](), errors.ErrUnsupported)
+	}
+	return t, nil
 }

@@ -2,11 +2,12 @@ package evsourcing
 
 import (
 	"context"
-	"hash/maphash"
+	"fmt"
 	"log/slog"
 	"math"
 	"runtime/debug"
 	"sync/atomic"
+	"time"
 )
 
 // A busSubscription is what is subscribed under one name: the room it has left,
@@ -76,16 +77,14 @@ func (s *busSubscription) settle() {
 }
 
 // laneHash spreads the streams over lanes.
-func (b *EventBus) laneHash(id StreamID) uint64 {
-	return maphash.String(b.seed, id.Type)*31 ^ maphash.String(b.seed, id.ID)
-}
+func (b *EventBus) laneHash(id StreamID) uint64 { return streamHash(b.seed, id) }
 
 // push queues an item in its stream's lane, and sees that the lane runs. The
 // bus's mu is held.
-func (s *busSubscription) push(hash uint64, m *Message, r Reactor) {
+func (s *busSubscription) push(hash uint64, m *Message, r Reactor, rc *receipt) {
 	s.pushed++
 	l := &s.lanes[hash%uint64(len(s.lanes))]
-	l.in = append(l.in, laneItem{message: *m, reactor: r})
+	l.in = append(l.in, laneItem{message: *m, reactor: r, receipt: rc})
 	if !l.running && s.bus.ctx.Err() == nil {
 		l.running = true
 		s.bus.active++
@@ -105,6 +104,8 @@ type lane struct {
 	at       int        // the one being run
 	attempts int        // at running it
 	err      error      // the last attempt's
+	begun    bool       // the item's relay knows that it runs
+	lost     error      // why the item can't be settled, for its relay
 
 	_ [64]byte // the next lane follows
 }
@@ -112,7 +113,8 @@ type lane struct {
 // laneItem is a message and whom it is for.
 type laneItem struct {
 	message Message
-	reactor Reactor // nil once the message is given up
+	reactor Reactor  // nil once the message is given up
+	receipt *receipt // nil unless a Relay published it
 }
 
 // keepLane is the capacity that a lane's slices keep when they are empty.
@@ -170,8 +172,8 @@ func (l *lane) stopped() {
 	l.sub.bus.idle()
 }
 
-// finish runs an item until it is settled. It returns false when the bus is cut
-// short before that.
+// finish runs an item until it is settled, or its relay has withdrawn it. It
+// returns false when the bus is cut short before that.
 func (l *lane) finish(item *laneItem) bool {
 	b := l.sub.bus
 	ctx := newReactorContext(b.ctx, &item.message)
@@ -180,6 +182,9 @@ func (l *lane) finish(item *laneItem) bool {
 			if b.ctx.Err() != nil {
 				return false
 			}
+			if !l.begin(item) {
+				break
+			}
 			l.attempts++
 			l.attempt(ctx, item)
 		}
@@ -187,29 +192,83 @@ func (l *lane) finish(item *laneItem) bool {
 			break
 		}
 		if b.ctx.Err() != nil {
+			l.pause(item)
 			return false
 		}
 		if l.attempts >= b.opts.Retry.MaxAttempts {
-			d := DeadLetter{Subscription: l.sub.name, Message: item.message, Attempts: l.attempts, Err: l.err}
-			item.reactor, l.err = nil, nil // should DeadLetter call Goexit, the item is done
-			b.giveUp(ctx, d)
+			l.giveUp(ctx, item)
 			break
 		}
 		pause := b.opts.Retry.pause(l.attempts)
 		b.log(ctx, slog.LevelWarn, "evsourcing: reactor failed and will be tried again",
 			append(messageAttrs(l.sub.name, &item.message), slog.Int("attempt", l.attempts),
 				slog.Duration("pause", pause), errAttr(l.err)))
-		if sleep(b.ctx, pause) != nil {
+		l.pause(item)
+		if item.sleep(b.ctx, pause) != nil {
 			return false
 		}
 		l.err = nil
 	}
 	l.attempts = 0
+	if l.begun {
+		item.receipt.settle(l.lost)
+		l.pause(item)
+	}
+	l.lost = nil
 	if l.sub.inbox != nil {
 		l.sub.inbox.settle(item.message.ID)
 	}
 	l.sub.settle()
 	return true
+}
+
+// begin tells the item's relay, if it has one, that a reactor runs. It returns
+// false if the relay has ended.
+func (l *lane) begin(item *laneItem) bool {
+	if item.receipt == nil || l.begun {
+		return true
+	}
+	l.begun = item.receipt.relay.begin()
+	return l.begun
+}
+
+// pause tells the item's relay that nothing runs.
+func (l *lane) pause(item *laneItem) {
+	if l.begun {
+		l.begun = false
+		item.receipt.relay.pause()
+	}
+}
+
+// giveUp is the end of an item whose attempts have all failed.
+func (l *lane) giveUp(ctx context.Context, item *laneItem) {
+	b := l.sub.bus
+	d := DeadLetter{Subscription: l.sub.name, Message: item.message, Attempts: l.attempts, Err: l.err}
+	if item.receipt != nil { // what ends its relay, unless DeadLetter returns nil
+		l.lost = fmt.Errorf("subscription %q of the bus gave up the event at position %d, topic %q, after %d attempts: %w",
+			d.Subscription, d.Message.Position, d.Message.Topic, d.Attempts, d.Err)
+	}
+	item.reactor, l.err = nil, nil // should DeadLetter call Goexit, the item is done
+	if err := b.giveUp(ctx, d); err == nil {
+		l.lost = nil
+	}
+}
+
+// sleep waits for d, or less when ctx or the item's relay ends; it returns the
+// context's error.
+func (item *laneItem) sleep(ctx context.Context, d time.Duration) error {
+	if item.receipt == nil {
+		return sleep(ctx, d)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-item.receipt.relay.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // attempt runs the item's reactor once and sets l.err, even if the reactor does
@@ -225,68 +284,17 @@ func (l *lane) attempt(ctx context.Context, item *laneItem) {
 	returned = true
 }
 
-// giveUp hands a message to DeadLetter and logs it.
-func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) {
-	attrs := append(messageAttrs(d.Subscription, &d.Message), slog.Int("attempts", d.Attempts), errAttr(d.Err))
-	if p, ok := d.Err.(*PanicError); ok { // no errors.As: it would call methods of an error that may be anything
-		attrs = append(attrs, slog.String("stack", string(p.Stack)))
-	}
-	if b.opts.DeadLetter == nil {
-		b.log(ctx, slog.LevelError, "evsourcing: message dropped; set DeadLetter to keep such messages", attrs)
-		return
-	}
-	b.log(ctx, slog.LevelError, "evsourcing: message goes to DeadLetter", attrs)
-	var err error
-	returned := false
-	defer func() {
-		if !returned {
-			err = &PanicError{Value: recover(), Stack: debug.Stack()}
-		}
-		if err != nil {
-			b.log(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
-				append(messageAttrs(d.Subscription, &d.Message), errAttr(err)))
-		}
-	}()
-	err = b.opts.DeadLetter(ctx, d)
-	returned = true
-}
-
-// log writes a record. A handler that panics, on an error that can't say what it
-// is for example, must not end the process from a lane.
-func (b *EventBus) log(ctx context.Context, level slog.Level, msg string, attrs []slog.Attr) {
-	defer func() { _ = recover() }()
-	b.opts.Logger.LogAttrs(ctx, level, msg, attrs...)
-}
-
-func messageAttrs(subscription string, m *Message) []slog.Attr {
-	return []slog.Attr{
-		slog.String("subscription", subscription),
-		slog.String("topic", m.Topic),
-		slog.String("stream", m.Stream.String()),
-		slog.Uint64("version", m.Version),
-		slog.String("event_id", m.ID.String()),
-	}
-}
-
-func errAttr(err error) slog.Attr { return slog.Any("error", err) }
-
 // reactorContext is the context of a reactor: the bus's, with the message being
 // handled, which what it stores names as its cause.
-type reactorContext struct {
-	context.Context
-	cause cause
-}
+type reactorContext struct{ causeContext }
 
 func newReactorContext(ctx context.Context, m *Message) *reactorContext {
-	return &reactorContext{Context: ctx, cause: cause{id: m.ID, metadata: m.Metadata}}
+	return &reactorContext{causeContext{Context: ctx, cause: cause{id: m.ID, metadata: m.Metadata}}}
 }
 
 func (c *reactorContext) Value(key any) any {
-	switch key.(type) {
-	case causeKey:
-		return &c.cause
-	case reactorKey:
+	if _, ok := key.(reactorKey); ok {
 		return c
 	}
-	return c.Context.Value(key)
+	return c.causeContext.Value(key)
 }

@@ -48,10 +48,6 @@ func NewMemoryStore() *MemoryStore {
 	}
 }
 
-func (s *MemoryStore) streamHash(id StreamID) uint64 {
-	return maphash.String(s.seed, id.Type)*31 ^ maphash.String(s.seed, id.ID)
-}
-
 func (s *MemoryStore) eventHash(id *uuid.UUID) uint64 { return maphash.Bytes(s.seed, id[:]) }
 
 // Append implements [EventStore]. It blocks only while others append or read a
@@ -105,7 +101,7 @@ type memoryTarget struct {
 }
 
 func (s *MemoryStore) target(id StreamID) memoryTarget {
-	t := memoryTarget{hash: s.streamHash(id)}
+	t := memoryTarget{hash: streamHash(s.seed, id)}
 	if n, ok := s.streams.find(t.hash, id); ok {
 		t.number, t.head = n, s.streams.at(n).head
 	}

@@ -76,6 +76,14 @@ func (r typedReactor[E]) topics() []string {
 	return []string{prototype.Topic()}
 }
 
+// ownTopics returns the topics that a reactor or handler brings, if it brings any.
+func ownTopics(r any) []string {
+	if typed, ok := r.(interface{ topics() []string }); ok {
+		return typed.topics()
+	}
+	return nil
+}
+
 // convert turns an event that is a pointer into its value, or the reverse,
 // because an event may be recorded as either.
 func convert[E Event](event Event) (E, bool) {
@@ -140,12 +148,4 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// A DeadLetter is a message that a subscription gave up on.
-type DeadLetter struct {
-	Subscription string
-	Message      Message
-	Attempts     int   // 0 if the message found the buffer full: see OnFull
-	Err          error // of the last attempt
 }

@@ -83,7 +83,7 @@ func (in *inbox) accept(d Delivery) {
 		in.say("acknowledging", d.Ack)
 	case !flying:
 		b.mu.Lock()
-		in.sub.push(b.laneHash(StreamID{ID: env.Key}), m, reactor)
+		in.sub.push(b.laneHash(StreamID{ID: env.Key}), m, reactor, nil)
 		b.mu.Unlock()
 	}
 }
@@ -123,7 +123,7 @@ func (in *inbox) refuse(m *Message, d Delivery, err error) Reactor {
 	return ReactorFunc(func(ctx context.Context, _ Message) error {
 		if !given {
 			given = true
-			in.link.bus.giveUp(ctx, DeadLetter{Subscription: in.sub.name, Message: *m, Attempts: d.Attempt(), Err: err})
+			_ = in.link.bus.giveUp(ctx, DeadLetter{Subscription: in.sub.name, Message: *m, Attempts: d.Attempt(), Err: err})
 		}
 		return nil
 	})

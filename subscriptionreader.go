@@ -1,0 +1,261 @@
+package evsourcing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/bits"
+	"runtime/debug"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// subscriptionReader is the part of a run that reads the log, in the goroutine
+// of Run.
+type subscriptionReader struct {
+	*subscriptionRun
+	at       Mark // everything up to here is delivered or not wanted
+	verified bool // the log holds the event at that mark
+	head     Mark
+	waits    int       // failures to wait, one after the other
+	told     time.Time // when progress was last logged
+	skipped  map[string]bool
+}
+
+// scanWindow is how many positions of a filtered log are read before the place
+// is noted.
+const scanWindow = 1 << 17
+
+// tellEvery is how often the progress of reading a long log is logged.
+const tellEvery = 10 * time.Second
+
+// read reads until the run's context ends, and ends it if it can't go on.
+func (r *subscriptionRun) read() {
+	at, _ := r.mark.settled()
+	rd := &subscriptionReader{subscriptionRun: r, at: at, told: time.Now(), skipped: map[string]bool{}}
+	for failures := 0; r.ctx.Err() == nil; {
+		const what = "reading the log"
+		err := rd.round()
+		if err == nil && failures > 0 {
+			failures = 0
+			r.progress.report(what, nil)
+		}
+		switch {
+		case r.ctx.Err() != nil:
+		case err == nil && rd.at.Position < rd.head.Position:
+		case err == nil:
+			rd.wait()
+		case final(err):
+			r.fail(fmt.Errorf("%s: %w", what, err))
+		default:
+			rd.verified = false // it may be another log by then
+			failures++
+			_ = r.complain(r.ctx, what, failures, err)
+		}
+	}
+}
+
+// round reads what there is, or a window of it if there is a filter.
+func (rd *subscriptionReader) round() error {
+	head, err := rd.log.Head(rd.ctx)
+	if err != nil {
+		return err
+	}
+	if err := rd.verify(head); err != nil {
+		return err
+	}
+	rd.head = head
+	rd.progress.seeHead(head.Position)
+	if head.Position == rd.at.Position {
+		return nil
+	}
+	until, err := rd.window()
+	if err != nil {
+		return err
+	}
+	filtered := !rd.filter.zero()
+	for e, err := range rd.log.Events(rd.ctx, Range{After: rd.at.Position, Until: until.Position}, rd.filter) {
+		if err != nil {
+			return errors.Join(err, rd.flush()) // what is read is good
+		}
+		if e.Position <= rd.at.Position {
+			return fmt.Errorf("%w: position %d follows position %d", ErrDiverged, e.Position, rd.at.Position)
+		}
+		if filtered && !rd.filter.Match(e) {
+			continue
+		}
+		if err := rd.deliver(&e); err != nil {
+			return err
+		}
+	}
+	if err := rd.flush(); err != nil {
+		return err
+	}
+	if rd.at.Position != until.Position {
+		rd.at = until
+		rd.mark.scan(until)
+	}
+	rd.tell()
+	return nil
+}
+
+// verify checks that the log holds what the subscription has seen of it.
+func (rd *subscriptionReader) verify(head Mark) error {
+	at := rd.at
+	if head.Position < at.Position {
+		return fmt.Errorf("%w: the subscription has come to position %d, but the log ends at %d", ErrDiverged, at.Position, head.Position)
+	}
+	if at.EventID == uuid.Nil || rd.verified && head.Position != at.Position {
+		return nil
+	}
+	found, ok := head.EventID, true
+	if head.Position != at.Position {
+		var err error
+		if found, ok, err = rd.event(at.Position); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		return fmt.Errorf("%w: the event %v, which the subscription has seen at position %d, is not there", ErrDiverged, at.EventID, at.Position)
+	}
+	if found != at.EventID {
+		return fmt.Errorf("%w: the event at position %d is %v, and not %v, which the subscription has seen there", ErrDiverged, at.Position, found, at.EventID)
+	}
+	rd.verified = true
+	return nil
+}
+
+// window returns up to where to read now. With a filter, a long way may bring
+// nothing, so it is made in stages.
+func (rd *subscriptionReader) window() (Mark, error) {
+	if rd.filter.zero() || rd.head.Position-rd.at.Position <= scanWindow {
+		return rd.head, nil
+	}
+	r := Range{After: rd.at.Position, Until: rd.at.Position + scanWindow, Limit: 1, Backward: true}
+	for e, err := range rd.log.Events(rd.ctx, r, Filter{}) {
+		return Mark{Position: e.Position, EventID: e.ID}, err
+	}
+	return rd.head, nil // a large gap
+}
+
+// deliver decodes an event and adds it to its lane's batch.
+func (rd *subscriptionReader) deliver(e *StoredEvent) error {
+	if rd.mark.full() {
+		if err := rd.flush(); err != nil { // or nothing would ever be settled
+			return err
+		}
+		rd.mark.wait(rd.ctx)
+	}
+	l := rd.lane(e.Stream)
+	m := l.add(e)
+	var err error
+	if m.Event, err = rd.decode(&m.StoredEvent); err != nil {
+		l.drop()
+		return rd.undecoded(l, e, err)
+	}
+	rd.at = Mark{Position: e.Position, EventID: e.ID}
+	l.next.seqs = append(l.next.seqs, rd.mark.deliver(rd.at))
+	if len(l.next.seqs) >= rd.opts.BatchSize {
+		return l.flush()
+	}
+	return nil
+}
+
+// decode is the codec's Decode, whose upcasters may panic.
+func (r *subscriptionRun) decode(src *StoredEvent) (e Event, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &PanicError{Value: v, Stack: debug.Stack()}
+		}
+	}()
+	return r.codec.Decode(r.ctx, src)
+}
+
+// undecoded delivers an event that the codec could not decode in a batch of its
+// own, unless it is to be skipped.
+func (rd *subscriptionReader) undecoded(l *subscriptionLane, e *StoredEvent, err error) error {
+	if rd.ctx.Err() != nil {
+		return rd.ctx.Err()
+	}
+	mark := Mark{Position: e.Position, EventID: e.ID}
+	if rd.opts.SkipUnknown && errors.Is(err, ErrUnknownTopic) {
+		if !rd.skipped[e.Topic] {
+			rd.skipped[e.Topic] = true
+			rd.opts.Logger.WarnContext(rd.ctx, "evsourcing: subscription skips the events of an unknown topic",
+				"subscription", rd.name, "topic", e.Topic, "position", e.Position)
+		}
+		rd.at = mark
+		rd.mark.scan(mark)
+		return nil
+	}
+	if err := l.flush(); err != nil {
+		return err
+	}
+	rd.at = mark
+	return l.send(subscriptionBatch{
+		msgs:      []Message{{StoredEvent: *e}},
+		seqs:      []uint64{rd.mark.deliver(mark)},
+		undecoded: asDecodeError(e, err),
+	})
+}
+
+func (rd *subscriptionReader) lane(id StreamID) *subscriptionLane {
+	if len(rd.lanes) == 1 {
+		return rd.lanes[0]
+	}
+	return rd.lanes[streamHash(rd.seed, id)%uint64(len(rd.lanes))]
+}
+
+// flush hands all lanes what has been read for them.
+func (rd *subscriptionReader) flush() error {
+	for _, l := range rd.lanes {
+		if err := l.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// wait waits until there is more to read, or a checkpoint to be saved.
+func (rd *subscriptionReader) wait() {
+	ctx := rd.ctx
+	if wait, ok := rd.saveDue(); ok && wait <= 0 {
+		rd.saveOrFail()
+	} else if ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, wait)
+		defer cancel()
+	}
+	if rd.waiter == nil {
+		_ = sleep(ctx, rd.opts.PollInterval)
+		return
+	}
+	const what = "waiting for the log"
+	err := rd.waiter.Wait(ctx, rd.at.Position)
+	switch {
+	case ctx.Err() != nil:
+	case err == nil && rd.waits > 0:
+		rd.waits = 0
+		rd.progress.report(what, nil)
+	case err != nil:
+		rd.waits++
+		rd.progress.report(what, err)
+		if bits.OnesCount(uint(rd.waits)) == 1 { // 1, 2, 4, ...: polling goes on meanwhile
+			rd.opts.Logger.WarnContext(ctx, "evsourcing: subscription polls, because waiting for the log fails",
+				"subscription", rd.name, "attempt", rd.waits, errAttr(err))
+		}
+		_ = sleep(ctx, rd.opts.PollInterval)
+	}
+}
+
+// tell logs progress on a long way.
+func (rd *subscriptionReader) tell() {
+	if now := time.Now(); rd.at.Position == rd.head.Position {
+		rd.told = now
+	} else if now.Sub(rd.told) >= tellEvery {
+		rd.told = now
+		rd.opts.Logger.InfoContext(rd.ctx, "evsourcing: subscription is catching up",
+			"subscription", rd.name, "position", rd.at.Position, "head", rd.head.Position)
+	}
+}

@@ -1,0 +1,239 @@
+package evsourcing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// A subscriptionRun is what Run does while it may: it reads the log, hands
+// batches to lanes, and saves how far they have come.
+type subscriptionRun struct {
+	*Subscription
+	ctx    context.Context // of the handlers; ends when the run stops
+	cancel context.CancelCauseFunc
+	token  uint64
+	mark   *watermark
+	relay  *relayRun // nil unless it is a Relay's
+
+	lanes   []*subscriptionLane
+	workers sync.WaitGroup // lanes, and who renews and saves
+
+	saving sync.Mutex // guards what follows, and is held while a checkpoint is saved
+	saved  uint64     // position of the checkpoint
+	last   time.Time  // when it was saved
+}
+
+// A runFailure is the cause with which a run that has failed ends its context.
+type runFailure struct {
+	error
+	lease bool // the lease is lost, and may be had again
+}
+
+func (f *runFailure) Unwrap() error { return f.error }
+
+// stopWait bounds what is said to a store after Run's context has ended.
+const stopWait = 5 * time.Second
+
+// session is a run from getting the lease to giving it back. The error is nil if
+// ctx ended it, and lost says that losing the lease did.
+func (s *Subscription) session(ctx context.Context) (lost bool, err error) {
+	r := &subscriptionRun{Subscription: s}
+	r.ctx, r.cancel = context.WithCancelCause(ctx)
+	defer r.workers.Wait()
+	defer r.cancel(nil)
+	if s.claimer != nil {
+		if err := r.claim(); err != nil {
+			return false, r.reason(err)
+		}
+		defer r.release()
+	}
+	if err := r.start(); err != nil {
+		return r.lost(), r.reason(err)
+	}
+	r.read()
+	r.workers.Wait()
+	if r.relay != nil {
+		r.relay.end()
+	}
+	err = r.reason(nil)
+	if saveErr := r.saveLast(); saveErr != nil && !r.lost() {
+		err = errors.Join(err, saveErr)
+	}
+	return r.lost(), err
+}
+
+// fail ends the run because of err.
+func (r *subscriptionRun) fail(err error) { r.cancel(&runFailure{error: err}) }
+
+// lost reports whether the run has ended because it lost its lease.
+func (r *subscriptionRun) lost() bool {
+	f, ok := context.Cause(r.ctx).(*runFailure)
+	return ok && f.lease
+}
+
+// reason returns why the run has failed; nil if its context ended without that.
+// err is what a call returned.
+func (r *subscriptionRun) reason(err error) error {
+	f, ok := context.Cause(r.ctx).(*runFailure)
+	switch {
+	case ok:
+		return f.error
+	case r.ctx.Err() != nil:
+		return nil
+	}
+	return err
+}
+
+// insist calls f until it succeeds, the context ends, or it makes no sense to go
+// on.
+func (r *subscriptionRun) insist(ctx context.Context, what string, f func() error) error {
+	for failures := 0; ; {
+		err := f()
+		if err == nil {
+			if failures > 0 {
+				r.progress.report(what, nil)
+			}
+			return nil
+		}
+		if ctx.Err() != nil || final(err) {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		failures++
+		if err := r.complain(ctx, what, failures, err); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+}
+
+// complain notes a failure of the log or the checkpoint store, and pauses.
+func (r *subscriptionRun) complain(ctx context.Context, what string, failures int, err error) error {
+	pause := r.opts.Retry.pause(failures)
+	r.progress.report(what, err)
+	r.opts.Logger.WarnContext(ctx, "evsourcing: subscription will try again after a failure of "+what,
+		"subscription", r.name, "attempt", failures, "pause", pause, errAttr(err))
+	return sleep(ctx, pause)
+}
+
+// final reports whether an error of a store will stay what it is.
+func final(err error) bool {
+	return errors.Is(err, ErrDiverged) || errors.Is(err, ErrFenced) || errors.Is(err, errors.ErrUnsupported)
+}
+
+// start finds out where to begin, and starts the lanes.
+func (r *subscriptionRun) start() error {
+	var cp Checkpoint
+	var known bool
+	err := r.insist(r.ctx, "reading the checkpoint", func() (err error) {
+		cp, known, err = r.checkpoints.Checkpoint(r.ctx, r.name)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if r.claimer == nil {
+		r.token = cp.Token
+	}
+	at := Mark{Position: cp.Position, EventID: cp.EventID}
+	if !known {
+		if err := r.insist(r.ctx, "finding the start", func() (err error) { at, err = r.begin(); return err }); err != nil {
+			return err
+		}
+	}
+	r.saved = at.Position
+	r.mark = newWatermark(at, r.progress.reach)
+	r.progress.reach(at.Position)
+	lanes := r.opts.Partitions
+	if r.bus != nil {
+		lanes = 1
+		r.relay = newRelayRun(r)
+		r.workers.Go(r.relay.save)
+	}
+	for range lanes {
+		l := &subscriptionLane{run: r, in: make(chan subscriptionBatch, 1)}
+		if each, ok := r.handler.(eachHandler); ok {
+			l.reactor = each.reactor
+		}
+		r.lanes = append(r.lanes, l)
+		r.workers.Add(1)
+		go l.loop()
+	}
+	return nil
+}
+
+// begin returns where a subscription without checkpoint begins. From now on
+// means from now on, also if it is stopped before it has handled anything.
+func (r *subscriptionRun) begin() (Mark, error) {
+	if r.opts.Start != FromNow {
+		at := Mark{Position: r.opts.Start}
+		e, ok, err := r.event(at.Position)
+		if ok {
+			at.EventID = e
+		}
+		return at, err
+	}
+	at, err := r.log.Head(r.ctx)
+	if err != nil {
+		return at, err
+	}
+	return at, r.checkpoints.SaveCheckpoint(r.ctx, r.name, Checkpoint{Position: at.Position, EventID: at.EventID, Token: r.token})
+}
+
+// event returns the ID of the event at the position, if there is one.
+func (r *subscriptionRun) event(position uint64) (id uuid.UUID, ok bool, err error) {
+	if position == 0 {
+		return id, false, nil
+	}
+	for e, err := range r.log.Events(r.ctx, Range{After: position - 1, Until: position, Limit: 1}, Filter{}) {
+		return e.ID, err == nil && e.Position == position, err
+	}
+	return id, false, nil
+}
+
+// save saves the checkpoint of what is settled, and tries until it works.
+func (r *subscriptionRun) save(ctx context.Context) error {
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	return r.insist(ctx, "saving the checkpoint", func() error {
+		m, _ := r.mark.settled() // again, if more is settled since the last attempt
+		if m.Position == r.saved {
+			return nil
+		}
+		err := r.checkpoints.SaveCheckpoint(ctx, r.name, Checkpoint{Position: m.Position, EventID: m.EventID, Token: r.token})
+		if err == nil {
+			r.saved, r.last = m.Position, time.Now()
+		}
+		return err
+	})
+}
+
+// saveOrFail ends the run if the checkpoint can't be saved.
+func (r *subscriptionRun) saveOrFail() {
+	if err := r.save(r.ctx); err != nil && r.ctx.Err() == nil {
+		r.fail(err)
+	}
+}
+
+// saveLast saves the checkpoint after the run's context has ended.
+func (r *subscriptionRun) saveLast() error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), stopWait)
+	defer cancel()
+	return r.save(ctx)
+}
+
+// lazySave is how often a checkpoint is saved that has advanced over unwanted
+// events alone.
+const lazySave = time.Second
+
+// saveDue returns how long a checkpoint of unwanted events may wait; ok is false
+// if there is nothing to be saved, or a lane will do it.
+func (r *subscriptionRun) saveDue() (wait time.Duration, ok bool) {
+	m, all := r.mark.settled()
+	r.saving.Lock()
+	defer r.saving.Unlock()
+	return lazySave - time.Since(r.last), all && m.Position != r.saved
+}
