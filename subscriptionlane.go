@@ -7,15 +7,15 @@ import (
 	"runtime/debug"
 )
 
-// A subscriptionBatch is messages on their way to the handler.
+// A subscriptionBatch is messages on their way to the handler. The reader does not
+// decode them, so that lanes do it side by side.
 type subscriptionBatch struct {
-	msgs      []Message
-	seqs      []uint64 // their numbers in the watermark
-	undecoded error    // of the only message
+	msgs []Message
+	seqs []uint64 // their numbers in the watermark
 }
 
-// A subscriptionLane runs the batches of one partition, one after the other, in
-// a goroutine of its own.
+// A subscriptionLane decodes and handles the batches of one partition, one after
+// the other, in a goroutine of its own.
 type subscriptionLane struct {
 	run     *subscriptionRun
 	reactor Reactor // of a handler made by Each
@@ -27,14 +27,18 @@ type subscriptionLane struct {
 
 	// The goroutine's.
 	work     subscriptionBatch // what is left of a batch
+	decoded  int               // so many of it are decoded
+	decoding bool              // the codec has been called and not returned
+	undo     StoredEvent       // of which one is being decoded
+	skipped  map[string]bool   // unknown topics that were logged
 	single   int               // so many are to be handled one at a time
 	attempts int               // at the first message, or at the whole batch
 	err      error             // of an attempt, and not looked at yet
 	failing  bool              // the status shows an error of this lane
 }
 
-// add makes room for a message about e.
-func (l *subscriptionLane) add(e *StoredEvent) *Message {
+// add adds a message about e with its number.
+func (l *subscriptionLane) add(e *StoredEvent, seq uint64) {
 	b := &l.next
 	if b.msgs == nil {
 		// About as many as last time: a subscription that has caught up sees few.
@@ -42,11 +46,8 @@ func (l *subscriptionLane) add(e *StoredEvent) *Message {
 		b.msgs, b.seqs = make([]Message, 0, size), make([]uint64, 0, size)
 	}
 	b.msgs = append(b.msgs, Message{StoredEvent: *e})
-	return &b.msgs[len(b.msgs)-1]
+	b.seqs = append(b.seqs, seq)
 }
-
-// drop takes back the last message added.
-func (l *subscriptionLane) drop() { l.next.msgs = l.next.msgs[:len(l.next.msgs)-1] }
 
 // flush sends what has been collected.
 func (l *subscriptionLane) flush() error {
@@ -74,6 +75,9 @@ func (l *subscriptionLane) loop() {
 	exiting := true
 	defer func() {
 		if exiting { // the handler called runtime.Goexit
+			if l.decoding {
+				l.run.fail(errors.New("the codec has called runtime.Goexit"))
+			}
 			go l.loop()
 			return
 		}
@@ -85,6 +89,7 @@ func (l *subscriptionLane) loop() {
 		}
 		select {
 		case l.work = <-l.in:
+			l.decoded = 0
 		case <-l.run.ctx.Done():
 			exiting = false
 			return
@@ -98,11 +103,19 @@ func (l *subscriptionLane) loop() {
 // step makes one attempt and does what follows from it.
 func (l *subscriptionLane) step() {
 	r := l.run
-	n := len(l.work.msgs)
+	var unknown bool
+	if l.decoded == 0 && l.err == nil {
+		unknown = l.decode()
+		if len(l.work.msgs) == 0 { // all were skipped
+			r.saveOrFail()
+			return
+		}
+	}
+	n := max(1, l.decoded)
 	if l.single > 0 {
 		n = 1
 	}
-	if l.err == nil { // else an attempt ended in Goexit
+	if l.err == nil { // else decoding failed, or an attempt ended in Goexit
 		l.attempts++
 		l.attempt(n)
 	}
@@ -121,7 +134,7 @@ func (l *subscriptionLane) step() {
 	switch {
 	case r.relay != nil && (errors.Is(err, ErrBusClosed) || errors.Is(err, ErrNotListening)):
 		r.fail(err)
-	case l.attempts < r.opts.Retry.MaxAttempts && !l.hopeless(err):
+	case l.attempts < r.opts.Retry.MaxAttempts && !unknown:
 		l.pause(n, err)
 	case n > 1:
 		l.single, l.attempts = n, 0
@@ -135,17 +148,66 @@ func (l *subscriptionLane) step() {
 	}
 }
 
+// decode decodes the batch up to the first message that fails. If that is the
+// first one, the failure is an attempt's, and decode reports whether another
+// attempt would be the same. Messages to be skipped are taken out.
+func (l *subscriptionLane) decode() (unknown bool) {
+	r := l.run
+	b := &l.work
+	keep := 0
+	for i := range b.msgs {
+		m := &b.msgs[i]
+		l.undo = m.StoredEvent // Decode may change it and fail
+		l.decoding = true
+		var err error
+		m.Event, err = r.decode(&m.StoredEvent)
+		l.decoding = false
+		if err == nil {
+			if keep != i {
+				b.msgs[keep], b.seqs[keep] = *m, b.seqs[i]
+			}
+			keep++
+			continue
+		}
+		m.StoredEvent, m.Event = l.undo, nil
+		unknown = errors.Is(err, ErrUnknownTopic)
+		if unknown && r.opts.SkipUnknown && r.ctx.Err() == nil {
+			l.skip(m, b.seqs[i])
+			continue
+		}
+		if keep == 0 {
+			l.attempts++
+			l.err = asDecodeError(&m.StoredEvent, err)
+		}
+		l.decoded = keep
+		b.msgs = append(b.msgs[:keep], b.msgs[i:]...)
+		b.seqs = append(b.seqs[:keep], b.seqs[i:]...)
+		return unknown
+	}
+	l.decoded = keep
+	b.msgs, b.seqs = b.msgs[:keep], b.seqs[:keep]
+	return false
+}
+
+// skip settles a message of an unknown topic.
+func (l *subscriptionLane) skip(m *Message, seq uint64) {
+	if !l.skipped[m.Topic] {
+		if l.skipped == nil {
+			l.skipped = map[string]bool{}
+		}
+		l.skipped[m.Topic] = true
+		logSafely(l.run.ctx, l.run.opts.Logger, slog.LevelWarn, "evsourcing: subscription skips the events of an unknown topic",
+			append(messageAttrs(l.run.name, m), slog.Uint64("position", m.Position)))
+	}
+	l.run.mark.settle(seq)
+}
+
 // succeeded takes the lane's error, if any, off the status.
 func (l *subscriptionLane) succeeded() {
 	if l.failing {
 		l.failing = false
 		l.run.progress.report(l, nil)
 	}
-}
-
-// hopeless reports whether another attempt at decoding would be the same.
-func (l *subscriptionLane) hopeless(err error) bool {
-	return l.work.undecoded != nil && errors.Is(err, ErrUnknownTopic)
 }
 
 // attempt hands n messages to the handler and sets l.err, even if the handler
@@ -163,11 +225,6 @@ func (l *subscriptionLane) attempt(n int) {
 
 func (l *subscriptionLane) handle(msgs []Message) error {
 	r := l.run
-	if l.work.undecoded != nil {
-		if err := l.decode(&msgs[0]); err != nil {
-			return err
-		}
-	}
 	switch {
 	case r.relay != nil:
 		return r.relay.publish(r.ctx, msgs, l.work.seqs)
@@ -179,21 +236,6 @@ func (l *subscriptionLane) handle(msgs []Message) error {
 	return r.handler.Handle(r.ctx, msgs)
 }
 
-// decode tries again what has failed in the reader; the first time, that counts.
-func (l *subscriptionLane) decode(m *Message) error {
-	if l.attempts == 1 {
-		return l.work.undecoded
-	}
-	e := m.StoredEvent // Decode may change it and fail
-	event, err := l.run.decode(&e)
-	if err != nil {
-		return asDecodeError(&m.StoredEvent, err)
-	}
-	*m = Message{StoredEvent: e, Event: event}
-	l.work.undecoded = nil
-	return nil
-}
-
 // settle takes n messages off the batch, and saves the checkpoint after the
 // last. A Relay's messages are settled by the bus, but for those given up here.
 func (l *subscriptionLane) settle(n, givenUp int) {
@@ -203,6 +245,7 @@ func (l *subscriptionLane) settle(n, givenUp int) {
 		r.progress.count(n-givenUp, givenUp)
 	}
 	l.work.msgs, l.work.seqs = l.work.msgs[n:], l.work.seqs[n:]
+	l.decoded = max(0, l.decoded-n)
 	l.single = max(0, l.single-n)
 	l.attempts = 0
 	if len(l.work.msgs) == 0 && r.relay == nil {

@@ -18,9 +18,11 @@ type subscriptionReader struct {
 	at       Mark // everything up to here is delivered or not wanted
 	verified bool // the log holds the event at that mark
 	head     Mark
-	waits    int       // failures to wait, one after the other
-	told     time.Time // when progress was last logged
-	skipped  map[string]bool
+	waits    int              // failures to wait, one after the other
+	told     time.Time        // when progress was last logged
+	fresh    []watermarkEntry // delivered, and not yet in the watermark
+	seq      uint64           // number of the next message
+	ahead    int              // messages that were not settled when last looked
 }
 
 // scanWindow is how many positions of a filtered log are read before the place
@@ -33,7 +35,7 @@ const tellEvery = 10 * time.Second
 // read reads until the run's context ends, and ends it if it can't go on.
 func (r *subscriptionRun) read() {
 	at, _ := r.mark.settled()
-	rd := &subscriptionReader{subscriptionRun: r, at: at, told: time.Now(), skipped: map[string]bool{}}
+	rd := &subscriptionReader{subscriptionRun: r, at: at, told: time.Now()}
 	for failures := 0; r.ctx.Err() == nil; {
 		const what = "reading the log"
 		err := rd.round()
@@ -89,15 +91,12 @@ func (rd *subscriptionReader) round() error {
 			return err
 		}
 	}
-	if err := rd.flush(); err != nil {
-		return err
-	}
 	if rd.at.Position != until.Position {
 		rd.at = until
-		rd.mark.scan(until)
+		rd.number(until, true)
 	}
 	rd.tell()
-	return nil
+	return rd.flush()
 }
 
 // verify checks that the log holds what the subscription has seen of it.
@@ -139,27 +138,38 @@ func (rd *subscriptionReader) window() (Mark, error) {
 	return rd.head, nil // a large gap
 }
 
-// deliver decodes an event and adds it to its lane's batch.
+// deliver adds an event to its lane's batch.
 func (rd *subscriptionReader) deliver(e *StoredEvent) error {
-	if rd.mark.full() {
+	if rd.ahead+len(rd.fresh) >= maxAhead {
 		if err := rd.flush(); err != nil { // or nothing would ever be settled
 			return err
 		}
 		rd.mark.wait(rd.ctx)
+		rd.ahead = rd.mark.ahead()
 	}
 	l := rd.lane(e.Stream)
-	m := l.add(e)
-	var err error
-	if m.Event, err = rd.decode(&m.StoredEvent); err != nil {
-		l.drop()
-		return rd.undecoded(l, e, err)
-	}
 	rd.at = Mark{Position: e.Position, EventID: e.ID}
-	l.next.seqs = append(l.next.seqs, rd.mark.deliver(rd.at))
+	l.add(e, rd.number(rd.at, false))
 	if len(l.next.seqs) >= rd.opts.BatchSize {
+		rd.push()
 		return l.flush()
 	}
 	return nil
+}
+
+// number gives what stands at the mark a number.
+func (rd *subscriptionReader) number(m Mark, settled bool) uint64 {
+	rd.fresh = append(rd.fresh, watermarkEntry{mark: m, settled: settled})
+	rd.seq++
+	return rd.seq - 1
+}
+
+// push tells the watermark of what has been read, before lanes do.
+func (rd *subscriptionReader) push() {
+	if len(rd.fresh) > 0 {
+		rd.ahead = rd.mark.push(rd.fresh)
+		rd.fresh = rd.fresh[:0]
+	}
 }
 
 // decode is the codec's Decode, whose upcasters may panic.
@@ -172,34 +182,6 @@ func (r *subscriptionRun) decode(src *StoredEvent) (e Event, err error) {
 	return r.codec.Decode(r.ctx, src)
 }
 
-// undecoded delivers an event that the codec could not decode in a batch of its
-// own, unless it is to be skipped.
-func (rd *subscriptionReader) undecoded(l *subscriptionLane, e *StoredEvent, err error) error {
-	if rd.ctx.Err() != nil {
-		return rd.ctx.Err()
-	}
-	mark := Mark{Position: e.Position, EventID: e.ID}
-	if rd.opts.SkipUnknown && errors.Is(err, ErrUnknownTopic) {
-		if !rd.skipped[e.Topic] {
-			rd.skipped[e.Topic] = true
-			rd.opts.Logger.WarnContext(rd.ctx, "evsourcing: subscription skips the events of an unknown topic",
-				"subscription", rd.name, "topic", e.Topic, "position", e.Position)
-		}
-		rd.at = mark
-		rd.mark.scan(mark)
-		return nil
-	}
-	if err := l.flush(); err != nil {
-		return err
-	}
-	rd.at = mark
-	return l.send(subscriptionBatch{
-		msgs:      []Message{{StoredEvent: *e}},
-		seqs:      []uint64{rd.mark.deliver(mark)},
-		undecoded: asDecodeError(e, err),
-	})
-}
-
 func (rd *subscriptionReader) lane(id StreamID) *subscriptionLane {
 	if len(rd.lanes) == 1 {
 		return rd.lanes[0]
@@ -209,6 +191,7 @@ func (rd *subscriptionReader) lane(id StreamID) *subscriptionLane {
 
 // flush hands all lanes what has been read for them.
 func (rd *subscriptionReader) flush() error {
+	rd.push()
 	for _, l := range rd.lanes {
 		if err := l.flush(); err != nil {
 			return err

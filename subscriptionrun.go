@@ -23,9 +23,10 @@ type subscriptionRun struct {
 	lanes   []*subscriptionLane
 	workers sync.WaitGroup // lanes, and who renews and saves
 
-	saving sync.Mutex // guards what follows, and is held while a checkpoint is saved
-	saved  uint64     // position of the checkpoint
-	last   time.Time  // when it was saved
+	saving chan struct{} // has one element, which is taken while a checkpoint is saved
+	mu     sync.Mutex    // guards what follows; for writing, saving has to be taken too
+	saved  uint64        // position of the checkpoint
+	last   time.Time     // when it was saved
 }
 
 // A runFailure is the cause with which a run that has failed ends its context.
@@ -42,7 +43,8 @@ const stopWait = 5 * time.Second
 // session is a run from getting the lease to giving it back. The error is nil if
 // ctx ended it, and lost says that losing the lease did.
 func (s *Subscription) session(ctx context.Context) (lost bool, err error) {
-	r := &subscriptionRun{Subscription: s}
+	r := &subscriptionRun{Subscription: s, saving: make(chan struct{}, 1)}
+	r.saving <- struct{}{}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
 	defer r.workers.Wait()
 	defer r.cancel(nil)
@@ -196,8 +198,12 @@ func (r *subscriptionRun) event(position uint64) (id uuid.UUID, ok bool, err err
 
 // save saves the checkpoint of what is settled, and tries until it works.
 func (r *subscriptionRun) save(ctx context.Context) error {
-	r.saving.Lock()
-	defer r.saving.Unlock()
+	select {
+	case <-r.saving:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { r.saving <- struct{}{} }()
 	return r.insist(ctx, "saving the checkpoint", func() error {
 		m, _ := r.mark.settled() // again, if more is settled since the last attempt
 		if m.Position == r.saved {
@@ -205,7 +211,9 @@ func (r *subscriptionRun) save(ctx context.Context) error {
 		}
 		err := r.checkpoints.SaveCheckpoint(ctx, r.name, Checkpoint{Position: m.Position, EventID: m.EventID, Token: r.token})
 		if err == nil {
+			r.mu.Lock()
 			r.saved, r.last = m.Position, time.Now()
+			r.mu.Unlock()
 		}
 		return err
 	})
@@ -233,7 +241,7 @@ const lazySave = time.Second
 // if there is nothing to be saved, or a lane will do it.
 func (r *subscriptionRun) saveDue() (wait time.Duration, ok bool) {
 	m, all := r.mark.settled()
-	r.saving.Lock()
-	defer r.saving.Unlock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return lazySave - time.Since(r.last), all && m.Position != r.saved
 }

@@ -33,34 +33,28 @@ func newWatermark(at Mark, reached func(low uint64)) *watermark {
 	return &watermark{reached: reached, ring: make([]watermarkEntry, 64), mark: at, low: at.Position}
 }
 
-// deliver adds a message that is not settled, and returns its number.
-func (w *watermark) deliver(m Mark) uint64 {
+// push adds entries, with the next numbers, and returns how many there are from
+// the first that is not settled.
+func (w *watermark) push(entries []watermarkEntry) (ahead int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.push(watermarkEntry{mark: m})
-	return w.next - 1
-}
-
-// scan says that everything up to the mark has been delivered or is not wanted.
-func (w *watermark) scan(m Mark) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.push(watermarkEntry{mark: m, settled: true})
-}
-
-func (w *watermark) push(e watermarkEntry) {
-	if n := uint64(len(w.ring)); w.next-w.first == n {
-		ring := make([]watermarkEntry, 2*n)
+	size := uint64(len(w.ring))
+	for size < w.next-w.first+uint64(len(entries)) {
+		size *= 2
+	}
+	if old := uint64(len(w.ring)); size > old {
+		ring := make([]watermarkEntry, size)
 		for seq := w.first; seq < w.next; seq++ {
-			ring[seq%(2*n)] = w.ring[seq%n]
+			ring[seq%size] = w.ring[seq%old]
 		}
 		w.ring = ring
 	}
-	w.ring[w.next%uint64(len(w.ring))] = e
-	w.next++
-	if w.next-w.first == 1 {
-		w.rise()
+	for _, e := range entries {
+		w.ring[w.next%size] = e
+		w.next++
 	}
+	w.rise()
+	return int(w.next - w.first)
 }
 
 // settle says that the messages with these numbers are settled.
@@ -102,11 +96,11 @@ func (w *watermark) settled() (m Mark, all bool) {
 	return w.mark, w.first == w.next
 }
 
-// full reports whether no more messages should be delivered for now.
-func (w *watermark) full() bool {
+// ahead returns how many entries there are from the first that is not settled.
+func (w *watermark) ahead() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.next-w.first >= maxAhead
+	return int(w.next - w.first)
 }
 
 // wait returns when there is room again, or ctx ends.
