@@ -178,6 +178,16 @@ func (a *audit) see(msgs ...evsourcing.Message) {
 	}
 }
 
+// handled returns how many different events were seen.
+func (a *audit) handled() (n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range a.highest {
+		n += int(v)
+	}
+	return n
+}
+
 // check compares with what the store has of the streams, and returns how many
 // events were handled again.
 func (a *audit) check(t *testing.T, store *evsourcing.MemoryStore, except func(evsourcing.StoredEvent) bool) (repeated int) {

@@ -176,13 +176,14 @@ func huntSubscription(t *testing.T, events, partitions int, each bool, deaths in
 		if !dead {
 			require.NoError(t, err)
 		}
-		repeated := a.repeated - before
 		if partitions == 1 {
+			repeated := a.repeated - before
 			assert.LessOrEqual(t, repeated, allowed, "events were handled again though the checkpoint was saved")
-		}
-		allowed = 0
-		if dead {
-			allowed = 1 << 30
+			unsaved := a.handled() - int(checkpointAt(h.store)) // positions have no gaps
+			if !dead {
+				assert.LessOrEqual(t, unsaved, allowed-repeated, "events were handled and no checkpoint saved")
+			}
+			allowed = unsaved
 		}
 		if last {
 			break
@@ -190,4 +191,10 @@ func huntSubscription(t *testing.T, events, partitions int, each bool, deaths in
 	}
 	repeated := a.check(t, h.store.MemoryStore, nil)
 	t.Logf("%d events, %d runs, %d handled again", headOf(t, h.store.MemoryStore), h.runs, repeated)
+}
+
+// checkpointAt returns the position of the hunt's checkpoint.
+func checkpointAt(s *chaosStore) uint64 {
+	cp, _, _ := s.MemoryStore.Checkpoint(context.Background(), "hunt")
+	return cp.Position
 }
