@@ -189,7 +189,7 @@ func huntSubscription(t *testing.T, events, partitions int, each bool, deaths in
 			break
 		}
 	}
-	repeated := a.check(t, h.store.MemoryStore, nil)
+	repeated := a.check(t, h.store.MemoryStore)
 	t.Logf("%d events, %d runs, %d handled again", headOf(t, h.store.MemoryStore), h.runs, repeated)
 }
 
