@@ -162,6 +162,11 @@ func (t *registryTable) free(topic string) error {
 	return nil
 }
 
+// Topics returns the current topic of every registered event type, sorted.
+func (r *Registry) Topics() []string {
+	return slices.Sorted(maps.Keys(r.table.Load().types))
+}
+
 // Encode implements [Codec]. An event whose type is not the one registered
 // under its topic, as a value or pointer, is an error.
 func (r *Registry) Encode(_ context.Context, dst *StoredEvent, e Event) error {

@@ -346,3 +346,12 @@ func TestRegisterWhileDecoding(t *testing.T) {
 func same(e evsourcing.StoredEvent) (evsourcing.StoredEvent, error) { return e, nil }
 
 var errUpcast = errors.New("no such schema")
+
+func TestTopicsAreThoseOfTheRegisteredTypes(t *testing.T) {
+	t.Parallel()
+	r := evsourcing.NewRegistry(Moored{}, Sailed{})
+	r.Alias("vessel.docked", Moored{})
+	r.Upcast("vessel.moored.v0", "vessel.moored", func(e evsourcing.StoredEvent) (evsourcing.StoredEvent, error) { return e, nil })
+	assert.Equal(t, []string{"vessel.moored", "vessel.sailed"}, r.Topics())
+	assert.Empty(t, evsourcing.NewRegistry().Topics())
+}
