@@ -2,6 +2,7 @@ package evtest
 
 import (
 	"encoding"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -49,7 +50,11 @@ func (d *describer) leaf(path, value string) {
 
 func (d *describer) walk(path string, v reflect.Value) {
 	v = addressable(v)
-	if text, ok := leafText(v); ok {
+	text, ok := leafText(v)
+	if !ok && !d.strict {
+		text, ok = emptyJSON(v)
+	}
+	if ok {
 		d.leaf(path, text)
 		return
 	}
@@ -77,6 +82,8 @@ func (d *describer) walk(path string, v reflect.Value) {
 		d.within(path, v, func() { d.elements(path, v) })
 	case reflect.Array:
 		d.elements(path, v)
+	case reflect.String: // an empty json.Number
+		d.leaf(path, `""`)
 	default: // functions, channels and the like have no value to compare
 		if v.IsZero() {
 			d.leaf(path, "nil")
@@ -169,6 +176,9 @@ func leafText(v reflect.Value) (string, bool) {
 	case reflect.Complex64, reflect.Complex128:
 		return strconv.FormatComplex(v.Complex(), 'g', -1, v.Type().Bits()), true
 	case reflect.String:
+		if n, ok := v.Interface().(json.Number); ok {
+			return string(n), n != ""
+		}
 		return strconv.Quote(v.String()), true
 	case reflect.Slice:
 		if v.Len() > 0 && v.Type().Elem().Kind() == reflect.Uint8 {
@@ -176,6 +186,18 @@ func leafText(v reflect.Value) (string, bool) {
 		}
 	case reflect.Struct, reflect.Array:
 		return opaqueText(v)
+	}
+	return "", false
+}
+
+// emptyJSON returns the text of an empty value that encoding/json does not write
+// as empty.
+func emptyJSON(v reflect.Value) (string, bool) {
+	switch x := v.Interface().(type) {
+	case json.RawMessage:
+		return strconv.Quote("null"), len(x) == 0
+	case json.Number:
+		return "0", x == ""
 	}
 	return "", false
 }

@@ -1,7 +1,6 @@
 package evtest
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -106,6 +105,9 @@ func diffEvents[W, H evsourcing.Event](want []W, have []H) (text string, ok bool
 
 // diffValues shows the leaves in which two values differ.
 func diffValues(want, have []string) (text string, ok bool) {
+	if slices.Equal(want, have) {
+		return "", true
+	}
 	steps, ok := compare(leafRows(want), leafRows(have))
 	return render(steps, true), ok
 }
@@ -166,7 +168,7 @@ func showEvent(e evsourcing.Event) string {
 	if isNil(e) {
 		return "nil"
 	}
-	data, err := json.Marshal(e)
+	data, err := marshal(e)
 	if err != nil {
 		data = fmt.Appendf(nil, "%+v", reflect.Indirect(reflect.ValueOf(e)).Interface())
 	}

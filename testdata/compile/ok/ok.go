@@ -3,8 +3,10 @@ package ok
 
 import (
 	"context"
+	"testing"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/evtest"
 	"github.com/evsourcing/evsourcing/testdata/compile/domain"
 )
 
@@ -51,4 +53,10 @@ func (e risen) ApplyTo(b *balloon) { b.height = e.height }
 
 func embed() {
 	evsourcing.Record(&balloon{}, risen{height: 100})
+}
+
+func test(t *testing.T, codec evsourcing.Codec) {
+	evtest.Given[domain.Aircraft](t, domain.Landed{Airport: "CDG"}).When(domain.Land("CDG")).Then(domain.Landed{Airport: "CDG"})
+	evtest.Given[domain.Hangar](t).When(domain.Sweep()).Then(domain.Swept{})
+	evtest.Check[domain.Aircraft](t, codec, nil, domain.Landed{})
 }
