@@ -176,7 +176,11 @@ func (g *generator) slice(path string, v reflect.Value) {
 		return
 	}
 	n := g.length(3)
-	v.Set(reflect.MakeSlice(v.Type(), n, n+g.rand.IntN(3)))
+	room := n
+	if n > 0 {
+		room += g.rand.IntN(3)
+	}
+	v.Set(reflect.MakeSlice(v.Type(), n, room))
 	for i := range n {
 		g.fill(path+"[]", v.Index(i))
 	}
