@@ -228,20 +228,67 @@ func TestCheckGoesOn(t *testing.T) {
 // A seed repeats what was found, in the text that was printed.
 func TestCheckSeed(t *testing.T) {
 	t.Parallel()
-	find := func(seed uint64) string {
+	find := func(seed uint64) (text string, drawn []int) {
 		r := record(t, func(t testing.TB) {
-			evtest.Check(t, evsourcing.NewRegistry(sorts{}), &evtest.CheckOptions[broken]{Seed: seed}, sorts{})
+			evtest.Check(t, evsourcing.NewRegistry(sorts{}), &evtest.CheckOptions[broken]{Seed: seed, Values: []any{
+				func(r *rand.Rand) string {
+					drawn = append(drawn, r.IntN(1000))
+					return string(rune('a' + drawn[len(drawn)-1]%26))
+				},
+			}}, sorts{})
 		})
-		return strings.Join(r.messages, "\n")
+		return strings.Join(r.messages, "\n"), drawn
 	}
-	if a, b := find(5), find(5); a != b || !strings.Contains(a, "found with Seed 5 by:") {
-		t.Errorf("%s\n\n%s", a, b)
+	text, drawn := find(5)
+	if again, same := find(5); text != again || !slices.Equal(drawn, same) || !strings.Contains(text, "found with Seed 5 by:") {
+		t.Errorf("%s\n\n%s", text, again)
 	}
-	if find(5) == find(6) {
-		t.Error("another seed makes no difference")
+	for _, other := range []uint64{6, 0} {
+		if _, others := find(other); slices.Equal(drawn, others) {
+			t.Errorf("seed %d is no other seed", other)
+		}
 	}
-	if a, b := find(0), find(0); a == b {
+	first, _ := find(0)
+	if again, _ := find(0); first == again {
 		t.Error("no seed is the same seed every time")
+	}
+}
+
+// fussy panics where it comes first, unless it is zero, and changes an event
+// applied before where it does not.
+type fussy struct{ N int }
+
+func (fussy) Topic() string { return "fussy" }
+func (e fussy) ApplyTo(b *broken) {
+	switch {
+	case b.event != nil:
+		b.event.N++
+	case e.N != 0:
+		panic("fussy")
+	}
+}
+
+// A sequence that is made shorter still breaks the rule that it was found by.
+func TestCheckShortensToTheSameRule(t *testing.T) {
+	t.Parallel()
+	rules := map[string]int{}
+	for seed := range uint64(20) {
+		r := record(t, func(t testing.TB) {
+			evtest.Check(t, evsourcing.NewRegistry(&pointed{}, fussy{}), &evtest.CheckOptions[broken]{
+				Seed: 1 + seed, Runs: 3, Values: []any{func(*rand.Rand) int { return 1 }},
+			}, &pointed{}, fussy{})
+		})
+		for _, m := range r.messages {
+			switch {
+			case strings.Contains(m, `"fussy" panics`):
+				rules["panics"]++
+			case strings.Contains(m, `"fussy" changes an event applied before, "pointed"`):
+				rules["changes"]++
+			}
+		}
+	}
+	if rules["panics"] == 0 || rules["changes"] == 0 {
+		t.Errorf("found %v", rules)
 	}
 }
 

@@ -106,6 +106,9 @@ func TestCheckPasses(t *testing.T) {
 	passes(t, func(t testing.TB) {
 		codec := evsourcing.NewRegistry(everything{}, new(renamed))
 		evtest.Check[rich](t, codec, nil, everything{}, new(renamed))
+		evtest.Check(t, codec, &evtest.CheckOptions[rich]{Values: []any{
+			func(r *rand.Rand) money { return money{[]byte{byte('0' + r.IntN(10))}} },
+		}}, everything{}) // whose state has the event's money
 		evtest.Check[rich](t, codec, nil, &everything{}, (*renamed)(nil))
 		evtest.Check(t, codec, &evtest.CheckOptions[rich]{Runs: 10, Events: 40}, everything{})
 		evtest.Check[Account](t, accounts(), nil, Opened{}, Withdrawn{}, &Limited{})

@@ -87,6 +87,10 @@ evtest: Golden: FILE has no entry for topic "account.opened": run the test once 
 evtest: Golden: FILE has no entry for topic "account.withdrawn": run the test once with EVTEST_UPDATE=1 to add one like this:
     account.withdrawn  {"amount":95}`, golden(accounts(), file))
 
+	for _, off := range []string{"", "0"} {
+		t.Setenv(evtest.UpdateVariable, off)
+		require.Len(t, record(t, golden(accounts(), file)).messages, 4)
+	}
 	require.NoFileExists(t, file)
 	r := updated(t, accounts(), file, Opened{Owners: []string{"<Ada>", "Bob"}}, Deposited{})
 	assert.Empty(t, r.messages)
@@ -272,6 +276,30 @@ func reverse(data []byte) []byte {
 		out = append(out, data[i])
 	}
 	return out
+}
+
+// padded is a format that looks like JSON, but has blanks that count.
+type padded struct{}
+
+func (padded) ContentType() string { return "text/padded" }
+
+func (padded) Marshal(v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return append([]byte("  "), data...), err
+}
+
+func (padded) Unmarshal(data []byte, v any) error {
+	if !strings.HasPrefix(string(data), "  ") {
+		return errors.New("not padded")
+	}
+	return json.Unmarshal(data, v)
+}
+
+func TestGoldenKeepsBytes(t *testing.T) {
+	file := goldenFile(t)
+	codec := unlisted{evsourcing.NewRegistry(Counted{}).WithEncoder(padded{})}
+	require.Empty(t, updated(t, codec, file, Counted{5}).messages)
+	passes(t, golden(codec, file, Counted{5}))
 }
 
 // Another encoder needs entries of its own, beside those of the first.

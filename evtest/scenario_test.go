@@ -72,6 +72,27 @@ func TestScenarioAggregateIsLoaded(t *testing.T) {
 	})
 }
 
+type core struct{ evsourcing.Base }
+
+// Nested embeds Base in a struct between.
+type Nested struct {
+	core
+	N int
+}
+
+type Nest struct{ N int }
+
+func (Nest) Topic() string       { return "nest" }
+func (e Nest) ApplyTo(n *Nested) { n.N = e.N }
+
+func TestBaseMayBeDeeper(t *testing.T) {
+	t.Parallel()
+	passes(t, func(t testing.TB) {
+		evtest.Given(t, Nest{1}).When(func(n *Nested) (evsourcing.EventOf[*Nested], error) { return Nest{n.N + 1}, nil }).Then(Nest{2})
+		evtest.Check[Nested](t, evsourcing.NewRegistry(Nest{}), nil, Nest{})
+	})
+}
+
 func TestScenarioFuncIsATransaction(t *testing.T) {
 	t.Parallel()
 	both := func(a *Account) error {
