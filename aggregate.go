@@ -37,6 +37,7 @@ type Base struct {
 	origin   *origin // nil for an aggregate that no repository has seen
 	command  string  // CommandID of the running transaction, if any
 	numbered int     // events of that command so far
+	snapshot uint64  // version of the newest snapshot taken or asked for, as far as known
 	started  bool    // Init has run
 	readOnly bool    // LoadAt made it
 	unsure   bool    // the last append of these changes had ErrUncertain

@@ -20,8 +20,8 @@ type RepositoryOptions struct {
 	// wait for anything that needs to save to that stream. If nil, nothing is
 	// published.
 	Bus Publisher
-	// Logger gets a warning for each transaction that is cut short. If nil,
-	// slog.Default().
+	// Logger gets a warning for each transaction that is cut short, and for each
+	// snapshot that could not be taken or used. If nil, slog.Default().
 	Logger *slog.Logger
 	// MaxAttempts is how often a transaction is tried in all: after a conflict
 	// from the start, after an uncertain outcome the append alone. If zero, 3.
@@ -31,6 +31,33 @@ type RepositoryOptions struct {
 	// NewID makes the IDs of aggregates that are created without one. If nil,
 	// version 7 UUIDs.
 	NewID func() string
+
+	// Snapshots keeps snapshots of the aggregates' state, from which loading goes
+	// on instead of starting at the first event. They are taken in the background,
+	// by a goroutine that loads the aggregate once more, under a context without
+	// values; that the state survives is tested each time. What goes wrong with a
+	// snapshot is logged and costs a full replay, but fails nothing. NewRepository
+	// panics if the type has state that no snapshot can keep. If nil, none are
+	// taken or used.
+	Snapshots SnapshotStore
+	// SnapshotEvery is how many events a snapshot may be behind: a save or load
+	// that finds more asks for a new one. A lower number makes loading faster and
+	// snapshots more frequent, each of which reads and decodes as many events
+	// again. If zero, 100.
+	SnapshotEvery int
+	// SnapshotPolicy takes the place of SnapshotEvery. It is called after every
+	// save and every load, concurrently, and must not wait. One failed snapshot
+	// is not asked for again before as many events as SnapshotEvery says. If nil,
+	// SnapshotEvery decides.
+	SnapshotPolicy func(SnapshotStatus) bool
+	// SnapshotEncoder encodes aggregates that are no [Snapshotter]. If nil, JSON.
+	SnapshotEncoder Encoder
+	// SnapshotVersion is to be changed, to any other string, whenever the code
+	// would make another state of the same events without the aggregate's type
+	// being another: when ApplyTo or Init, an upcaster, or a Snapshotter's format
+	// has changed. Snapshots taken under another version, or of a struct with
+	// other fields, are ignored. If empty, that is a version too.
+	SnapshotVersion string
 }
 
 // A Repository loads and saves the aggregates of one type. T is the struct; *T
@@ -49,6 +76,9 @@ type Repository[T any] struct {
 	apply   func(a *T, e Event) bool
 	running transactions
 	buffers sync.Pool // of *saveBuffer
+
+	aggregate func(a *T) Aggregate
+	snapshots *snapshots // nil if the options ask for none
 }
 
 // NewRepository returns the repository of the aggregates *T, whose streams in
@@ -58,7 +88,8 @@ type Repository[T any] struct {
 //	aircraft := evsourcing.NewRepository[Aircraft]("aircraft", store, registry, nil)
 //
 // It panics if typ is not valid as a stream's type, if store or codec is nil,
-// or if T embeds a *Base instead of a Base.
+// if T embeds a *Base instead of a Base, or if there are to be snapshots and T
+// has a field that would not survive, which it names.
 func NewRepository[T any, P interface {
 	*T
 	Aggregate
@@ -75,6 +106,7 @@ func NewRepository[T any, P interface {
 			}
 			return ok
 		},
+		aggregate: func(a *T) Aggregate { return P(a) },
 	}
 	if opts != nil {
 		r.opts = *opts
@@ -103,6 +135,7 @@ func NewRepository[T any, P interface {
 		r.bus, r.tickets = bus, &bus.tickets
 	}
 	r.buffers.New = func() any { return &saveBuffer{} }
+	r.snapshots = r.newSnapshots()
 	return r
 }
 
@@ -157,7 +190,11 @@ func (r *Repository[T]) New(id string) *T {
 // or [ErrUnknownTopic]. An error about an event names its stream, version and
 // topic. Load works on a closed repository too.
 func (r *Repository[T]) Load(ctx context.Context, id string) (*T, error) {
-	return r.load(ctx, id, Range{})
+	a, err := r.load(ctx, id, Range{})
+	if err == nil && r.snapshots != nil {
+		r.snapshots.consider(ctx, r.stream(id), r.base(a))
+	}
+	return a, err
 }
 
 // LoadAt returns the aggregate as it was at a version in the past. It can't be
@@ -184,37 +221,63 @@ func (r *Repository[T]) LoadAt(ctx context.Context, id string, version uint64) (
 
 func (r *Repository[T]) stream(id string) StreamID { return StreamID{Type: r.origin.typ, ID: id} }
 
-// load replays the stored events in the range, which starts at the first.
+// load makes an aggregate of the stored events in the range, which starts at the
+// first.
 func (r *Repository[T]) load(ctx context.Context, id string, rg Range) (*T, error) {
 	stream := r.stream(id)
 	if err := stream.Validate(); err != nil {
 		return nil, err
 	}
+	if r.snapshots != nil {
+		return r.loadBySnapshot(ctx, stream, rg)
+	}
 	a := r.New(id)
+	if _, err := r.replay(ctx, stream, a, rg, uuid.Nil); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// replay applies the stored events in the range to the aggregate, which is at
+// the version before. It returns the ID of the last. Unless anchor is nil, it is
+// the ID of the first event, which the aggregate's state includes already.
+func (r *Repository[T]) replay(ctx context.Context, stream StreamID, a *T, rg Range, anchor uuid.UUID) (last uuid.UUID, err error) {
 	b := r.base(a)
 	keep := *b
+	anchored := anchor != uuid.Nil
 	var src StoredEvent // one for all events, because its address escapes
-	var err error
 	for src, err = range r.store.Load(ctx, stream, rg) {
 		if err != nil {
-			return nil, fmt.Errorf("evsourcing: load %v: %w", stream, err)
+			return last, fmt.Errorf("evsourcing: load %v: %w", stream, err)
 		}
 		version, position := src.Version, src.Position
+		last = src.ID
+		if anchored {
+			if version != b.version+1 || src.ID != anchor {
+				return last, divergedError(b.version+1, anchor)
+			}
+			anchored = false
+			b.version, b.position = version, position
+			continue
+		}
 		if version != b.version+1 {
-			return nil, fmt.Errorf("evsourcing: load %v: version %d follows version %d", stream, version, b.version)
+			return last, fmt.Errorf("evsourcing: load %v: version %d follows version %d", stream, version, b.version)
 		}
 		e, err := r.codec.Decode(ctx, &src)
 		if err != nil {
-			return nil, asDecodeError(&src, err)
+			return last, asDecodeError(&src, err)
 		}
 		if !r.apply(a, e) {
-			return nil, fmt.Errorf("evsourcing: load %v: version %d, topic %q, is %T, not an event of %T", stream, version, src.Topic, e, a)
+			return last, fmt.Errorf("evsourcing: load %v: version %d, topic %q, is %T, not an event of %T", stream, version, src.Topic, e, a)
 		}
 		b.restore(&keep)
 		b.version, b.position = version, position
 	}
-	if b.version == 0 {
-		return nil, fmt.Errorf("%w: %v", ErrNotFound, stream)
+	if anchored {
+		return last, divergedError(b.version+1, anchor)
 	}
-	return a, nil
+	if b.version == 0 {
+		return last, fmt.Errorf("%w: %v", ErrNotFound, stream)
+	}
+	return last, nil
 }

@@ -58,6 +58,7 @@ func (r *Repository[T]) Save(ctx context.Context, a *T) error {
 	}
 	defer r.running.end(tx)
 	_, err := r.save(ctx, tx, b, 1)
+	r.snapshots.consider(ctx, tx.stream, b)
 	return tx.closed(err)
 }
 

@@ -187,6 +187,7 @@ func (r *Repository[T]) attempt(ctx context.Context, tx *transaction, mode txMod
 		return a, nil
 	}
 	repeated, err := r.save(ctx, tx, b, r.opts.MaxAttempts)
+	r.snapshots.consider(ctx, tx.stream, b)
 	if err == nil && repeated && tx.command != "" { // maybe by another transaction, with other events
 		return r.Load(tx.ctx, b.id)
 	}
@@ -239,8 +240,17 @@ func (r *Repository[T]) executed(tx *transaction) (version uint64, ok bool, err 
 // append fail with ErrClosed, and returns an error that wraps the context's and
 // lists them. Close leaves the store and the bus alone. It may be called several
 // times; inside a transaction, it waits for that too.
+//
+// Then Close waits for the snapshots that are being taken, and cancels them when
+// ctx ends; the error wraps the context's. No more are taken.
 func (r *Repository[T]) Close(ctx context.Context) error {
-	if err := r.running.close(ctx); err != nil {
+	err := r.running.close(ctx)
+	if r.snapshots != nil {
+		if err2 := r.snapshots.taker.close(ctx); err == nil && err2 != nil {
+			err = fmt.Errorf("%w: snapshots are still being taken", err2)
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("evsourcing: close the repository of %q: %w", r.origin.typ, err)
 	}
 	return nil
