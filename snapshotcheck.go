@@ -12,20 +12,42 @@ import (
 
 // A codecPair is the two methods by which a type encodes itself.
 type codecPair struct {
-	name    string
-	in, out reflect.Type // interfaces
+	name    string       // what follows on Marshal and Unmarshal
+	in, out reflect.Type // interfaces with one of them each
+	marshal func(v any) ([]byte, error)
 }
+
+func newCodecPair[In, Out any](name string, marshal func(In) ([]byte, error)) codecPair {
+	return codecPair{name, reflect.TypeFor[In](), reflect.TypeFor[Out](), func(v any) (data []byte, err error) {
+		defer errorOfPanic(&err)
+		return marshal(v.(In))
+	}}
+}
+
+type (
+	gobEncoder          interface{ GobEncode() ([]byte, error) }
+	gobDecoder          interface{ GobDecode([]byte) error }
+	cborMarshaler       interface{ MarshalCBOR() ([]byte, error) }
+	cborUnmarshaler     interface{ UnmarshalCBOR([]byte) error }
+	msgpackMarshaler    interface{ MarshalMsgpack() ([]byte, error) }
+	msgpackUnmarshaler  interface{ UnmarshalMsgpack([]byte) error }
+	snapshotMarshaler   interface{ MarshalSnapshot() ([]byte, error) }
+	snapshotUnmarshaler interface{ UnmarshalSnapshot([]byte) error }
+)
 
 // codecPairs are those that are looked for; the first two are encoding/json's,
 // in the order in which it prefers them.
 var codecPairs = [...]codecPair{
-	{"JSON", reflect.TypeFor[json.Marshaler](), reflect.TypeFor[json.Unmarshaler]()},
-	{"Text", reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()},
-	{"Binary", reflect.TypeFor[encoding.BinaryMarshaler](), reflect.TypeFor[encoding.BinaryUnmarshaler]()},
-	{"Gob", reflect.TypeFor[interface{ GobEncode() ([]byte, error) }](), reflect.TypeFor[interface{ GobDecode([]byte) error }]()},
-	{"CBOR", reflect.TypeFor[interface{ MarshalCBOR() ([]byte, error) }](), reflect.TypeFor[interface{ UnmarshalCBOR([]byte) error }]()},
-	{"Msgpack", reflect.TypeFor[interface{ MarshalMsgpack() ([]byte, error) }](), reflect.TypeFor[interface{ UnmarshalMsgpack([]byte) error }]()},
+	newCodecPair[json.Marshaler, json.Unmarshaler]("JSON", json.Marshaler.MarshalJSON),
+	newCodecPair[encoding.TextMarshaler, encoding.TextUnmarshaler]("Text", encoding.TextMarshaler.MarshalText),
+	newCodecPair[encoding.BinaryMarshaler, encoding.BinaryUnmarshaler]("Binary", encoding.BinaryMarshaler.MarshalBinary),
+	newCodecPair[gobEncoder, gobDecoder]("Gob", gobEncoder.GobEncode),
+	newCodecPair[cborMarshaler, cborUnmarshaler]("CBOR", cborMarshaler.MarshalCBOR),
+	newCodecPair[msgpackMarshaler, msgpackUnmarshaler]("Msgpack", msgpackMarshaler.MarshalMsgpack),
 }
+
+// snapshotPair is a Snapshotter's.
+var snapshotPair = newCodecPair[snapshotMarshaler, snapshotUnmarshaler]("Snapshot", snapshotMarshaler.MarshalSnapshot)
 
 // isJSON reports whether the rules of encoding/json are the encoder's.
 func isJSON(e Encoder) bool {
@@ -43,10 +65,9 @@ func pairsOf(e Encoder) []codecPair {
 
 // A typeCheck looks in a type for what its encoded values would lose.
 type typeCheck struct {
-	encoder Encoder
-	pairs   []codecPair // that the encoder knows
-	json    bool        // the rules of encoding/json are the encoder's
-	seen    map[seenType]bool
+	pairs []codecPair // that the encoder knows
+	json  bool        // the rules of encoding/json are the encoder's
+	seen  map[seenType]bool
 }
 
 type seenType struct {
@@ -58,16 +79,13 @@ type seenType struct {
 // the encoder would lose, and the remedy. Of an encoder that isn't for JSON it
 // assumes no more than that it sees what reflection can set.
 func checkSnapshotType(t reflect.Type, encoder Encoder) error {
-	c := &typeCheck{encoder: encoder, pairs: pairsOf(encoder), json: isJSON(encoder), seen: map[seenType]bool{}}
+	c := &typeCheck{pairs: pairsOf(encoder), json: isJSON(encoder), seen: map[seenType]bool{}}
 	name := t.Name()
 	done, err := c.encodesItself(t, name, true)
 	if !done && err == nil { // not seen: within itself, it is another aggregate
 		err = c.fields(t, name, true, &structCheck{names: map[string]string{}, root: true})
 	}
-	if err != nil {
-		return fmt.Errorf("a snapshot would lose state: %w; change that or make *%s a Snapshotter", err, name)
-	}
-	return nil
+	return err
 }
 
 // check looks into values of the type t that are found at path. Only what is
@@ -119,7 +137,7 @@ func (c *typeCheck) encodesItself(t reflect.Type, path string, addressable bool)
 		in := t.Implements(p.in) || addressable && reflect.PointerTo(t).Implements(p.in)
 		out := reflect.PointerTo(t).Implements(p.out)
 		if in && out {
-			return true, c.checkPromoted(t, path, p)
+			return true, checkPromoted(t, path, p)
 		}
 		if c.json && in != out {
 			if !addressable && reflect.PointerTo(t).Implements(p.in) {
@@ -132,34 +150,38 @@ func (c *typeCheck) encodesItself(t reflect.Type, path string, addressable bool)
 }
 
 // checkPromoted finds methods that are those of an embedded field, and know
-// nothing of the other fields. Reflection does not tell, but what is encoded
+// nothing of the other fields. Reflection does not tell, but what they return
 // does.
-func (c *typeCheck) checkPromoted(t reflect.Type, path string, p codecPair) error {
-	if t.Kind() != reflect.Struct || t.NumField() < 2 {
+func checkPromoted(t reflect.Type, path string, p codecPair) error {
+	if t.Kind() != reflect.Struct {
 		return nil
+	}
+	state := 0
+	for i := range t.NumField() {
+		if f := t.Field(i); f.Type.Size() > 0 && f.Type != reflect.TypeFor[Base]() {
+			state++
+		}
 	}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		if !f.Anonymous || !f.IsExported() || f.Type.Kind() == reflect.Interface || !reflect.PointerTo(f.Type).Implements(p.in) {
+		part := f.Type
+		if part.Kind() == reflect.Pointer {
+			part = part.Elem()
+		}
+		if !f.Anonymous || state < 2 || part.Kind() == reflect.Interface || !reflect.PointerTo(part).Implements(p.in) {
 			continue
 		}
-		whole := reflect.New(t)
-		part := whole.Elem().Field(i)
-		if part.Kind() == reflect.Pointer {
-			part.Set(reflect.New(f.Type.Elem()))
+		whole, alone := reflect.New(t), reflect.New(part)
+		if f.Type.Kind() == reflect.Pointer && f.IsExported() {
+			whole.Elem().Field(i).Set(alone)
 		}
-		one, err1 := c.marshal(whole.Interface())
-		other, err2 := c.marshal(part.Addr().Interface())
+		one, err1 := p.marshal(whole.Interface())
+		other, err2 := p.marshal(alone.Interface())
 		if err1 == nil && err2 == nil && bytes.Equal(one, other) {
 			return fmt.Errorf("%s is encoded as its field %s alone, whose methods it has by embedding", path, f.Name)
 		}
 	}
 	return nil
-}
-
-func (c *typeCheck) marshal(v any) (data []byte, err error) {
-	defer errorOfPanic(&err)
-	return c.encoder.Marshal(v)
 }
 
 func (c *typeCheck) checkKey(t reflect.Type, path string) error {

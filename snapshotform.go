@@ -22,9 +22,14 @@ type snapshotForm struct {
 // part of it that no snapshot can keep, and the remedy.
 func newSnapshotForm(t reflect.Type, encoder Encoder, version string) (*snapshotForm, error) {
 	f := &snapshotForm{typ: t, encoder: encoder, contentType: encoder.ContentType()}
+	var err error
 	if reflect.PointerTo(t).Implements(reflect.TypeFor[Snapshotter]()) {
 		f.encoder, f.contentType = nil, "application/octet-stream"
-	} else if err := checkSnapshotType(t, encoder); err != nil {
+		err = checkPromoted(t, t.Name(), snapshotPair)
+	} else {
+		err = checkSnapshotType(t, encoder)
+	}
+	if err != nil {
 		return nil, err
 	}
 	f.fingerprint = fingerprint(t, f.encoder == nil, f.contentType, version)

@@ -40,7 +40,8 @@ func (r *Repository[T]) newSnapshots() *snapshots {
 		err = r.checkInitial(form)
 	}
 	if err != nil {
-		panic(fmt.Sprintf("evsourcing: NewRepository[%v]: %v", reflect.TypeFor[T](), err))
+		t := reflect.TypeFor[T]()
+		panic(fmt.Sprintf("evsourcing: NewRepository[%v]: a snapshot would lose state: %v; change that or make *%s a Snapshotter", t, err, t.Name()))
 	}
 	s := &snapshots{store: o.Snapshots, form: form, policy: o.SnapshotPolicy, taker: newSnapshotTaker(every), logger: o.Logger}
 	if s.policy == nil {
