@@ -36,8 +36,8 @@ type Base struct {
 	self     *Base   // where this Base was when it last had changes of its own: see own
 	origin   *origin // nil for an aggregate that no repository has seen
 	command  string  // CommandID of the running transaction, if any
-	numbered int     // events of that command so far
 	snapshot uint64  // version of the newest snapshot taken or asked for, as far as known
+	numbered int32   // events of that command so far
 	started  bool    // Init has run
 	readOnly bool    // LoadAt made it
 	unsure   bool    // the last append of these changes had ErrUncertain
@@ -149,7 +149,7 @@ func (b *Base) record(e Event) {
 	}
 	c.time = c.time.UTC().Truncate(time.Microsecond)
 	if b.command != "" {
-		c.id = commandEventID(b.command, StreamID{b.origin.typ, b.id}, b.numbered)
+		c.id = commandEventID(b.command, StreamID{b.origin.typ, b.id}, int(b.numbered))
 		b.numbered++
 	} else {
 		c.id = newEventID(c.time)

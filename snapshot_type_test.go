@@ -47,7 +47,7 @@ type (
 	}
 	Point  struct{ X, Y int }
 	Coords [2]float64
-	noCopy struct{}
+	empty  struct{}
 )
 
 func (OneWay) MarshalJSON() ([]byte, error) { return []byte("1"), nil }
@@ -244,30 +244,33 @@ type (
 	recursed struct{ *recursed }
 	badTag   struct {
 		evsourcing.Base
+		//lint:ignore SA5008 a name that encoding/json does not take
 		F int `json:"a'b"`
 		G int `json:"F"`
 	}
 	everything struct {
 		evsourcing.Base `json:"base"`
 		hidden
-		_      [0]func()
-		noCopy noCopy
-		A      int    `json:"a,string"`
-		B      []byte `json:"-,"`
-		C      map[string][]map[int]*Point
-		D      time.Time
-		E      uuid.UUID
-		F      map[uuid.UUID]Coords
-		G      *Node
-		H      map[Status]Status
-		I      []ByRef
-		J      struct{ K, L *bool }
-		M      *big.Int
-		N      Price `json:",omitzero"`
-		O      [3]float32
-		P      map[string]*ByRef
-		Q      time.Duration
-		R      json.Number `json:",omitempty"`
+		_ [0]func()
+		//lint:ignore U1000 a field without state
+		nothing empty
+		A       int `json:"a,string"`
+		//lint:ignore SA5008 a field with the name -
+		B []byte `json:"-,"`
+		C map[string][]map[int]*Point
+		D time.Time
+		E uuid.UUID
+		F map[uuid.UUID]Coords
+		G *Node
+		H map[Status]Status
+		I []ByRef
+		J struct{ K, L *bool }
+		M *big.Int
+		N Price `json:",omitzero"`
+		O [3]float32
+		P map[string]*ByRef
+		Q time.Duration
+		R json.Number `json:",omitempty"`
 		Deepest
 	}
 	Deepest struct{ Deeper }
