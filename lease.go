@@ -16,7 +16,7 @@ func (s *Subscription) leaseEvery() time.Duration { return s.opts.Lease / 4 }
 // claim waits until this process owns the name, and then keeps the lease until
 // the run's context ends.
 func (r *subscriptionRun) claim() error {
-	defer r.progress.setState(StateRunning)
+	r.progress.setState(StateStandby)
 	for waiting := false; ; {
 		var cp Checkpoint
 		err := r.insist(r.ctx, "claiming the lease", func() (err error) {
@@ -25,6 +25,7 @@ func (r *subscriptionRun) claim() error {
 		})
 		if err == nil {
 			r.token = cp.Token
+			r.progress.setState(StateRunning)
 			renewed := time.Now()
 			r.workers.Go(func() { r.renew(renewed) })
 			return nil
@@ -34,7 +35,6 @@ func (r *subscriptionRun) claim() error {
 		}
 		if !waiting {
 			waiting = true
-			r.progress.setState(StateStandby)
 			r.opts.Logger.InfoContext(r.ctx, "evsourcing: subscription stands by for the lease", "subscription", r.name, errAttr(err))
 		}
 		r.observe()

@@ -214,17 +214,24 @@ func (rd *subscriptionReader) wait() {
 		_ = sleep(ctx, rd.opts.PollInterval)
 		return
 	}
+	if rd.waits > 0 { // poll, until waiting works again for so long
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, rd.opts.PollInterval)
+		defer cancel()
+	}
 	const what = "waiting for the log"
 	err := rd.waiter.Wait(ctx, rd.at.Position)
 	switch {
-	case ctx.Err() != nil:
-	case err == nil && rd.waits > 0:
-		rd.waits = 0
-		rd.progress.report(what, nil)
-	case err != nil:
+	case rd.ctx.Err() != nil:
+	case err == nil || ctx.Err() != nil:
+		if rd.waits > 0 {
+			rd.waits = 0
+			rd.progress.report(what, nil)
+		}
+	default:
 		rd.waits++
 		rd.progress.report(what, err)
-		if bits.OnesCount(uint(rd.waits)) == 1 { // 1, 2, 4, ...: polling goes on meanwhile
+		if bits.OnesCount(uint(rd.waits)) == 1 { // 1, 2, 4, ...
 			rd.opts.Logger.WarnContext(ctx, "evsourcing: subscription polls, because waiting for the log fails",
 				"subscription", rd.name, "attempt", rd.waits, errAttr(err))
 		}

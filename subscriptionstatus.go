@@ -11,7 +11,7 @@ type SubscriptionState string
 // The states of a subscription.
 const (
 	StateStopped SubscriptionState = "stopped" // Run has not been called, or has returned
-	StateStandby SubscriptionState = "standby" // Run waits for the lease, which another process has
+	StateStandby SubscriptionState = "standby" // Run waits for the lease
 	StateRunning SubscriptionState = "running"
 )
 
