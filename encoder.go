@@ -1,6 +1,9 @@
 package evsourcing
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strings"
+)
 
 // An Encoder turns event payloads into bytes and back. Its methods may be
 // called concurrently, and must not keep what they are given.
@@ -26,3 +29,9 @@ func (JSON) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 
 // Unmarshal calls [json.Unmarshal].
 func (JSON) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// bareMediaType returns the media type in lower case and without parameters.
+func bareMediaType(s string) string {
+	s, _, _ = strings.Cut(s, ";")
+	return strings.ToLower(strings.TrimSpace(s))
+}

@@ -193,7 +193,9 @@ func (r *Registry) Encode(_ context.Context, dst *StoredEvent, e Event) error {
 	return nil
 }
 
-// Decode implements [Codec].
+// Decode implements [Codec]. Data whose content type differs from an encoder's
+// in nothing but parameters and case, such as "application/json; charset=utf-8",
+// is that encoder's, unless another one has just that name.
 func (r *Registry) Decode(_ context.Context, src *StoredEvent) (Event, error) {
 	t := r.table.Load()
 	et, ok := t.types[src.Topic]
@@ -207,7 +209,7 @@ func (r *Registry) Decode(_ context.Context, src *StoredEvent) (Event, error) {
 	}
 	encoder := t.encoder
 	if src.ContentType != encoder.ContentType() {
-		if encoder, ok = t.encoders[src.ContentType]; !ok {
+		if encoder, ok = t.encoderOf(src.ContentType); !ok {
 			return nil, newDecodeError(src, fmt.Errorf("no encoder for content type %q", src.ContentType))
 		}
 	}
@@ -216,6 +218,14 @@ func (r *Registry) Decode(_ context.Context, src *StoredEvent) (Event, error) {
 		return nil, newDecodeError(src, err)
 	}
 	return e, nil
+}
+
+// encoderOf returns the encoder of a content type.
+func (t *registryTable) encoderOf(contentType string) (e Encoder, ok bool) {
+	if e, ok = t.encoders[contentType]; !ok {
+		e, ok = t.encoders[bareMediaType(contentType)]
+	}
+	return e, ok
 }
 
 // unmarshal returns the event in data. Where the prototype is a value, a

@@ -1,6 +1,7 @@
 package evsourcing_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -92,6 +93,42 @@ func TestTagsAreCopied(t *testing.T) {
 	stored := encode(t, evsourcing.NewRegistry(tagged{}), e)
 	e[0] = "changed"
 	assert.Equal(t, []string{"a", "b"}, stored.Tags)
+}
+
+// Parameters and case of a content type change nothing, unless somebody says so.
+func TestDecodeLooksPastParametersOfContentTypes(t *testing.T) {
+	t.Parallel()
+	codec := newCodec()
+	decode := func(contentType, data string) (evsourcing.Event, error) {
+		src := payload("aircraft.landed", data)
+		src.ContentType = contentType
+		return codec.Decode(t.Context(), src)
+	}
+	for _, contentType := range []string{"application/json", "application/json;charset=utf-8", "Application/JSON ; a=b", "APPLICATION/JSON"} {
+		e, err := decode(contentType, `{"airport":"CDG"}`)
+		require.NoError(t, err)
+		assert.Equal(t, Landed{Airport: "CDG"}, e)
+	}
+	for _, contentType := range []string{"", "application/jsonx", "application/x+json", "text/json", ";", "application/base64"} {
+		_, err := decode(contentType, `{}`)
+		require.ErrorContains(t, err, fmt.Sprintf("no encoder for content type %q", contentType))
+	}
+	codec.WithEncoder(strictJSON{}).WithEncoder(evsourcing.JSON{})
+	_, err := decode("application/json;strict", `{"airport":"CDG","runway":3}`)
+	require.ErrorContains(t, err, "unknown field")
+	_, err = decode("application/json;lax", `{"airport":"CDG","runway":3}`)
+	require.NoError(t, err)
+}
+
+// strictJSON is JSON without unknown fields.
+type strictJSON struct{ evsourcing.JSON }
+
+func (strictJSON) ContentType() string { return "application/json;strict" }
+
+func (strictJSON) Unmarshal(data []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
 }
 
 type tagged []string
