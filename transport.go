@@ -28,10 +28,12 @@ type Transport interface {
 	Close(ctx context.Context) error
 }
 
-// An Envelope is a message as a transport sees it.
+// An Envelope is a message as a transport sees it. Streams of different types
+// may have one Key, if a type has a slash in it: they share their order, and
+// nothing else.
 type Envelope struct {
 	ID     string   // the event's ID
-	Key    string   // the stream: order is kept among envelopes with one key
+	Key    string   // the stream as Type/ID: order is kept among envelopes with one key
 	Topic  string   // what groups select by
 	Header Metadata // the event's metadata; read-only
 	Data   []byte   // what the MessageEncoder made of the message; read-only
