@@ -169,7 +169,7 @@ func TestCloudEventsDecodeRefuses(t *testing.T) {
 		{"read JSON", ""}, {"read JSON", "{"}, {"read JSON", good[:len(good)-1]}, {"read JSON", `{"id":"1",}`}, {"read JSON", `{1:2}`},
 		{"no JSON object", "[]"}, {"no JSON object", "null"}, {"no JSON object", `"text"`}, {"no JSON object", "1"},
 		{"something follows", good + good}, {"something follows", good + "x"}, {"not valid UTF-8", with("\"ext\":\"\xff\"")},
-		{`"specversion"`, instead(`"1.0"`, `"0.3"`)}, {`"specversion"`, instead(`"1.0"`, `1.0`)}, {`"specversion"`, instead(`"1.0"`, `null`)},
+		{`"specversion"`, instead(`"1.0"`, `"0.3"`)}, {`"specversion": "1.1" is not supported`, instead(`"1.0"`, `"1.1"`)}, {`"specversion"`, instead(`"1.0"`, `1.0`)}, {`"specversion"`, instead(`"1.0"`, `null`)},
 		{`"specversion": it is missing`, instead(`"specversion":"1.0",`, "")}, {`"specversion"`, instead(`"1.0"`, `""`)},
 		{`"id": it is missing`, instead(`"id":"1",`, "")}, {`"id": it is empty`, instead(`"1",`, `"",`)}, {`"id": it is not a string`, instead(`"1",`, `1,`)},
 		{`"id": it occurs twice`, with(`"id":"1"`)}, {`"id": it has characters`, instead(`"1",`, `"\n",`)},

@@ -131,7 +131,7 @@ func TestCloudEventsRoundTrip(t *testing.T) {
 				"id", "source", "specversion", "type", "subject", "time", "data", "datacontenttype", "dataschema", "data_base64",
 				"correlationid", "causationid", "correlation_id", "causation_id", "esversion", "esposition", "estopic", "esstream",
 				"escontenttype", "estags", "esmetadata", "es", "traceparent", "tracestate", "sequence", "partitionkey",
-				"twentycharactersfits", "twentyonecharacterstoo", "Upper", "under_score", "dash-ed", "ünïcode", "0", "9lives",
+				"twentycharactersfits", "twentyonecharactersso", "Upper", "under_score", "dash-ed", "ünïcode", "0", "9lives",
 			} {
 				e.Metadata[key] = "value of " + key
 			}
@@ -296,6 +296,41 @@ func TestCloudEventsCorrelation(t *testing.T) {
 	assert.Equal(t, "00-a-b-01", attributes["traceparent"])
 	assert.Equal(t, "a=b", attributes["tracestate"])
 	assert.NotContains(t, attributes, "esmetadata")
+}
+
+// JSON is JSON, for everybody to read; the rest is base64.
+func TestCloudEventsData(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		contentType, data string
+		want              any
+	}{
+		{"application/json", `{"a":[1]}`, map[string]any{"a": []any{1.0}}},
+		{"text/JSON; charset=utf-8", `"{}"`, "{}"},
+		{"application/vnd.acme+json", `1`, 1.0},
+		{"application/json", `null`, nil},
+		{"application/json", `{`, "ew=="},
+		{"application/json", ` 1`, "IDE="},
+		{"application/xml", `{}`, "e30="},
+		{"", `{}`, "e30="},
+	} {
+		attributes := ceAttributes(t, requireCloudEvent(t, ceMessage(func(e *evsourcing.StoredEvent) {
+			e.ContentType, e.Data = test.contentType, []byte(test.data)
+		})))
+		plain, isPlain := attributes["data"]
+		binary, isBinary := attributes["data_base64"]
+		if s, ok := test.want.(string); ok && strings.HasSuffix(s, "=") {
+			assert.False(t, isPlain, test.contentType)
+			assert.Equal(t, test.want, binary)
+		} else {
+			assert.False(t, isBinary, test.contentType)
+			assert.True(t, isPlain)
+			assert.Equal(t, test.want, plain)
+		}
+	}
+	none := ceAttributes(t, requireCloudEvent(t, ceMessage(func(e *evsourcing.StoredEvent) { e.Data = nil })))
+	assert.NotContains(t, none, "data")
+	assert.NotContains(t, none, "data_base64")
 }
 
 // ceAttributes returns the members of an event.
