@@ -1,11 +1,13 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -153,6 +155,24 @@ func TestFailedWriteIsUncertain(t *testing.T) {
 	assert.Empty(t, all(t, s))
 }
 
+// A call that is cancelled while it waits its turn is withdrawn.
+func TestWaitingAppendIsWithdrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := open(t, filepath.Join(t.TempDir(), "events.jsonl"))
+		s.turn <- struct{}{}
+		ctx, cancel := context.WithCancel(t.Context())
+		result := make(chan error, 1)
+		go func() { _, err := s.Append(ctx, batch(0, "a")); result <- err }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		require.Len(t, result, 1)
+		require.ErrorIs(t, <-result, context.Canceled)
+		<-s.turn
+		assert.Empty(t, all(t, s))
+	})
+}
+
 func TestOpenFails(t *testing.T) {
 	t.Parallel()
 	_, err := Open(t.TempDir())
@@ -162,6 +182,9 @@ func TestOpenFails(t *testing.T) {
 // The wrapper keeps the promises too, and hides nothing.
 func TestTimed(t *testing.T) {
 	t.Run("store", func(t *testing.T) {
+		if testing.Short() {
+			t.Skip("the suite takes its time")
+		}
 		storetest.Run(t, func(t *testing.T) evsourcing.EventStore {
 			return &Timed{EventStore: open(t, filepath.Join(t.TempDir(), "events.jsonl")), Report: func(time.Duration, error) {}}
 		})

@@ -275,8 +275,10 @@ func TestContract(t *testing.T) {
 			one, two := join(t, s, "group", 9, "t"), join(t, s, "group", 9, "t")
 			send(t, s, "t", "a1")
 			next(t, one, "a1")
+			start := time.Now()
 			require.NoError(t, one.Close(t.Context()))
 			next(t, two, "a1")
+			assert.Equal(t, start, time.Now(), "at once")
 			_, err := one.Receive(t.Context())
 			require.ErrorIs(t, err, errClosed)
 		},
