@@ -53,7 +53,8 @@ const (
 // for byte, unless somebody on the way formats the JSON anew.
 //
 // A message comes back as it was, whatever its names are made of, as long as it
-// is one that [Validate] lets into a store; EncodeMessage refuses others. A
+// is one that [Validate] lets into a store; EncodeMessage refuses others. At an
+// encoder of another source, its metadata has [MetaCloudEventSource] besides. A
 // string of CloudEvents has no control characters, nor code points that Unicode
 // will never assign. Where a name has them, the attribute shows U+FFFD instead,
 // and the name itself is in one more attribute, as JSON: estopic, esstream (an
@@ -81,8 +82,11 @@ const (
 //   - Without a datacontenttype, it is application/json. Without data, Data is
 //     empty, and what that means is the codec's to say.
 //
-// EncodeMessage makes the same attributes of these again, but booleans and
-// Integers stay strings. DecodeMessage refuses another specversion, a missing or
+// EncodeMessage makes the same attributes of these again, but Booleans and
+// Integers stay strings; it refuses metadata with the origin of another event.
+// What is stored in reaction names the ID, not the id, as its cause.
+//
+// DecodeMessage refuses another specversion, a missing or
 // empty required attribute, an attribute that occurs twice, has no proper name
 // or a value of the wrong type, both data and data_base64, what [Validate] finds
 // too large, and messages over 64 MiB. The error names the attribute.

@@ -2,6 +2,7 @@ package evsourcing_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -20,11 +21,14 @@ func (touchdown) ApplyTo(a *Aircraft) { a.Flying = false }
 // envelopes keeps what is sent over a transport.
 type envelopes struct {
 	evsourcing.Transport
+	mu   sync.Mutex // guards sent
 	sent []evsourcing.Envelope
 }
 
 func (e *envelopes) Send(ctx context.Context, list ...evsourcing.Envelope) error {
+	e.mu.Lock()
 	e.sent = append(e.sent, list...)
+	e.mu.Unlock()
 	return e.Transport.Send(ctx, list...)
 }
 
