@@ -49,15 +49,9 @@ var codecPairs = [...]codecPair{
 // snapshotPair is a Snapshotter's.
 var snapshotPair = newCodecPair[snapshotMarshaler, snapshotUnmarshaler]("Snapshot", snapshotMarshaler.MarshalSnapshot)
 
-// isJSON reports whether the rules of encoding/json are the encoder's.
-func isJSON(e Encoder) bool {
-	t := e.ContentType()
-	return t == JSON{}.ContentType() || strings.HasSuffix(t, "+json")
-}
-
 // pairsOf returns the pairs that the encoder knows, or may know.
 func pairsOf(e Encoder) []codecPair {
-	if isJSON(e) {
+	if isJSON(e.ContentType()) {
 		return codecPairs[:2]
 	}
 	return codecPairs[:]
@@ -79,7 +73,7 @@ type seenType struct {
 // the encoder would lose, and the remedy. Of an encoder that isn't for JSON it
 // assumes no more than that it sees what reflection can set.
 func checkSnapshotType(t reflect.Type, encoder Encoder) error {
-	c := &typeCheck{pairs: pairsOf(encoder), json: isJSON(encoder), seen: map[seenType]bool{}}
+	c := &typeCheck{pairs: pairsOf(encoder), json: isJSON(encoder.ContentType()), seen: map[seenType]bool{}}
 	name := t.Name()
 	done, err := c.encodesItself(t, name, true)
 	if !done && err == nil { // not seen: within itself, it is another aggregate
