@@ -80,14 +80,31 @@ func (y *relayRun) save() {
 	}
 }
 
-// end withdraws what has not begun, and waits for what runs on the bus.
-func (y *relayRun) end() {
+// withdraw lets nothing begin any more.
+func (y *relayRun) withdraw() {
 	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.withdrawn() {
+		return
+	}
 	close(y.ended)
 	if y.running == 0 {
 		close(y.idle)
 	}
-	y.mu.Unlock()
+}
+
+func (y *relayRun) withdrawn() bool {
+	select {
+	case <-y.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// end withdraws what has not begun, and waits for what runs on the bus.
+func (y *relayRun) end() {
+	y.withdraw()
 	select {
 	case <-y.idle:
 	case <-y.run.bus.ctx.Done(): // a reactor that ignores that may run for ever
@@ -98,13 +115,11 @@ func (y *relayRun) end() {
 func (y *relayRun) begin() bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	select {
-	case <-y.ended:
+	if y.withdrawn() {
 		return false
-	default:
-		y.running++
-		return true
 	}
+	y.running++
+	return true
 }
 
 // pause is the end of what began.
@@ -112,12 +127,8 @@ func (y *relayRun) pause() {
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.running--
-	select {
-	case <-y.ended:
-		if y.running == 0 {
-			close(y.idle)
-		}
-	default:
+	if y.running == 0 && y.withdrawn() {
+		close(y.idle)
 	}
 }
 
@@ -133,6 +144,7 @@ type receipt struct {
 func (rc *receipt) settle(err error) {
 	r := rc.relay.run
 	if err != nil {
+		rc.relay.withdraw() // before the lane goes on with the stream's next event
 		r.fail(err)
 		return
 	}

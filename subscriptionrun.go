@@ -37,6 +37,10 @@ type runFailure struct {
 
 func (f *runFailure) Unwrap() error { return f.error }
 
+// laneQueue is how many batches wait for a lane before the reader does: some, so
+// that a lane that is slow for a while does not stop the others.
+const laneQueue = 4
+
 // stopWait bounds what is said to a store after Run's context has ended.
 const stopWait = 5 * time.Second
 
@@ -156,7 +160,7 @@ func (r *subscriptionRun) start() error {
 		r.workers.Go(r.relay.save)
 	}
 	for range lanes {
-		l := &subscriptionLane{run: r, in: make(chan subscriptionBatch, 1)}
+		l := &subscriptionLane{run: r, in: make(chan subscriptionBatch, laneQueue)}
 		if each, ok := r.handler.(eachHandler); ok {
 			l.reactor = each.reactor
 		}
