@@ -148,6 +148,10 @@ func TestSnapshotsAreTakenBehindTheCallersBack(t *testing.T) {
 		require.NoError(t, err)
 		<-gate.arrived // and stays there
 		const others = 1100
+		for range others {
+			_, err := repo.CreateOrUpdate(t.Context(), "busy", record(hours(1)...))
+			require.NoError(t, err)
+		}
 		for range 3 {
 			for i := range others {
 				_, err := repo.CreateOrUpdate(t.Context(), fmt.Sprint(i), record(hours(1)...))
@@ -167,7 +171,8 @@ func TestSnapshotsAreTakenBehindTheCallersBack(t *testing.T) {
 		close(gate.arrived)
 		require.Len(t, versions, 1025, "the one that was held, and as many as may wait")
 		assert.Equal(t, "first 1", versions[0])
-		for i, v := range versions[1:] {
+		assert.Equal(t, "busy 1100", versions[1], "it took the room of one")
+		for i, v := range versions[2:] {
 			assert.Equal(t, fmt.Sprint(i, " 3"), v, "in order, each once, as it is when its turn comes")
 		}
 	})
@@ -474,7 +479,8 @@ func TestCloseWaitsForSnapshots(t *testing.T) {
 				return ctx.Err()
 			}
 		}
-		repo := newAircraft(evsourcing.NewMemoryStore(), snapshotsEvery(1, on))
+		store := evsourcing.NewMemoryStore()
+		repo := newAircraft(store, snapshotsEvery(1, on))
 		for i := range 3 {
 			_, err := repo.Create(t.Context(), fmt.Sprint(i), record(TakenOff{}))
 			require.NoError(t, err)
@@ -490,10 +496,15 @@ func TestCloseWaitsForSnapshots(t *testing.T) {
 			_, ok := on.on(t, fmt.Sprint(i))
 			assert.True(t, ok)
 		}
-		_, err := repo.Load(t.Context(), "0")
-		require.NoError(t, err)
-		given(t, on.MemoryStore, "0")
 		require.NoError(t, repo.Close(t.Context()), "again")
+
+		given(t, store, "0", Landed{})
+		a, err := repo.Load(t.Context(), "0")
+		require.NoError(t, err)
+		assert.Equal(t, uint64(2), a.Version())
+		synctest.Wait()
+		_, saves := on.calls()
+		assert.Equal(t, 3, saves, "a closed repository takes none")
 	})
 }
 
@@ -516,8 +527,9 @@ func TestCloseCutsSnapshotsShort(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.EqualError(t, err, `evsourcing: close the repository of "aircraft": context deadline exceeded: snapshots are still being taken`)
 		synctest.Wait()
-		_, saves := on.calls()
-		assert.Equal(t, 1, saves, "those that waited are given up")
+		loads, saves := on.calls()
+		assert.Equal(t, 1, loads, "those that waited are given up")
+		assert.Equal(t, 1, saves)
 		assert.Empty(t, lines.lines(t), "as the caller wanted")
 		require.NoError(t, repo.Close(ctx), "by now it is done")
 

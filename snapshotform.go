@@ -67,9 +67,8 @@ func (f *snapshotForm) encode(a Aggregate) (data []byte, err error) {
 }
 
 // decode sets the state of the aggregate a, a *T of which nothing is set but its
-// Base. That is left as it was.
+// Base. That is left as it was. It panics if a Snapshotter or encoder does.
 func (f *snapshotForm) decode(data []byte, a Aggregate) (err error) {
-	defer errorOfPanic(&err)
 	b := a.base()
 	keep := *b
 	if s, ok := a.(Snapshotter); f.encoder == nil && ok {

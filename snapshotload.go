@@ -68,8 +68,9 @@ func (r *Repository[T]) checkInitial(form *snapshotForm) (err error) {
 }
 
 func (s *snapshots) log(ctx context.Context, level slog.Level, msg string, id StreamID, reason error) {
-	defer func() { _ = recover() }() // a handler's
-	s.logger.LogAttrs(ctx, level, msg, slog.String("aggregate_type", id.Type), slog.String("aggregate_id", id.ID), slog.Any("reason", reason))
+	logSafely(ctx, s.logger, level, msg, []slog.Attr{
+		slog.String("aggregate_type", id.Type), slog.String("aggregate_id", id.ID), slog.Any("reason", reason),
+	})
 }
 
 // consider asks for a snapshot of an aggregate that was just saved or loaded, if

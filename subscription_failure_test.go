@@ -389,7 +389,7 @@ func TestSubscriptionOutlastsFailuresOfTheStores(t *testing.T) {
 				var log busLog
 				s := subscribe(store, store, rec, evsourcing.SubscriptionOptions{Logger: slog.New(&log), Retry: evsourcing.RetryPolicy{MaxAttempts: 2}})
 				sub := start(t, s)
-				<-time.After(time.Hour)
+				<-time.After(time.Minute)
 				assert.False(t, answered(sub.done), "longer than MaxAttempts")
 				require.ErrorIs(t, s.Status().Err, errChaos)
 				assert.NotEmpty(t, log.find(slog.LevelWarn, "try again"))
