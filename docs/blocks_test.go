@@ -12,7 +12,10 @@ import (
 // unindented in the guide.
 func TestBlocksAreTested(t *testing.T) {
 	t.Parallel()
-	for guide, test := range map[string]string{"testing.md": "testing_test.go", "evolution.md": "evolution_test.go"} {
+	for guide, test := range map[string]string{
+		"testing.md": "testing_test.go", "evolution.md": "evolution_test.go",
+		"delivery.md": "delivery_test.go",
+	} {
 		code := "\n" + read(t, test)
 		blocks := blocksOf(read(t, guide))
 		if len(blocks) < 5 {
@@ -55,7 +58,7 @@ func blocksOf(markdown string) (blocks []string) {
 // contains reports whether the code has the lines of the block, perhaps deeper
 // indented.
 func contains(code, block string) bool {
-	for range 3 {
+	for range 4 {
 		if strings.Contains(code, "\n"+block) {
 			return true
 		}
