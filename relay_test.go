@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -266,11 +267,11 @@ func TestRelayOverATransport(t *testing.T) {
 		transport := newFakeRelayTransport()
 		rec := &busRecord{}
 		bus := listening(t, evsourcing.EventBusOptions{Transport: transport, Codec: subCodec()}, map[string]evsourcing.Reactor{"r": rec})
-		transport.fail = errChaos
+		transport.fail.Store(true)
 		sub := start(t, relayTo(bus, store, evsourcing.SubscriptionOptions{Retry: evsourcing.RetryPolicy{MaxAttempts: 1000}}))
 		<-time.After(time.Second)
 		assert.Zero(t, relayCheckpoint(t, store), "nothing was sent")
-		transport.fail = nil
+		transport.fail.Store(false)
 		sub.reach(t, 3)
 		synctest.Wait()
 		assert.Equal(t, uint64(3), relayCheckpoint(t, store))
@@ -284,7 +285,7 @@ func TestRelayOverATransport(t *testing.T) {
 // fakeRelayTransport is a ChannelTransport that fails to send when told to.
 type fakeRelayTransport struct {
 	*evsourcing.ChannelTransport
-	fail error
+	fail atomic.Bool
 }
 
 func newFakeRelayTransport() *fakeRelayTransport {
@@ -292,8 +293,8 @@ func newFakeRelayTransport() *fakeRelayTransport {
 }
 
 func (f *fakeRelayTransport) Send(ctx context.Context, envelopes ...evsourcing.Envelope) error {
-	if f.fail != nil {
-		return f.fail
+	if f.fail.Load() {
+		return errChaos
 	}
 	return f.ChannelTransport.Send(ctx, envelopes...)
 }
