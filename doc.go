@@ -41,11 +41,22 @@
 // then handed to a dead-letter function. Closing the bus waits for what is in
 // progress, as long as its context says.
 //
-// A service ends in the order that its work flows: stop what calls the
-// repositories, close the bus, whose last reactors may still need a repository,
-// and then the repositories.
+// A [Subscription] follows the [Log] of a store instead: it hands every event to
+// a [Handler], in order and at least once, and keeps its place as a [Checkpoint],
+// so that a read model can be built from the beginning and goes on after a
+// restart. A [Relay] feeds a bus in this way.
 //
-//	errors.Join(bus.Close(ctx), aircraft.Close(ctx))
+// A repository with a [SnapshotStore] loads long streams from a snapshot and the
+// events behind it. When events change their form, a Registry's aliases and
+// upcasters translate what is stored.
+//
+// A service ends in the order that its work flows: stop what calls the
+// repositories, end the contexts of subscriptions and relays and wait for their
+// Run, close the bus, whose last reactors may still need a repository, and then
+// the repositories.
+//
+//	stop() // ends the context of Run
+//	errors.Join(<-done, bus.Close(ctx), aircraft.Close(ctx))
 //
 // Give both a context that ends some seconds from now, not the one that a signal
 // has cancelled; transactions too, if they are to finish when the signal comes.
