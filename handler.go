@@ -5,13 +5,13 @@ import "context"
 // A Handler does something about the events of a log, in the order in which
 // they were stored: it keeps a read model, say. A [Subscription] calls it.
 //
-// Handle gets a batch of messages, at least one. The slice is its own, but other
-// handlers may share what the messages point to, which must not be changed.
-// Handle has dealt with all of the batch when it returns nil. After an error,
-// a panic or runtime.Goexit it gets the same batch again, and in the end one
-// message at a time, so that one bad event does not hold back the others: a
-// handler works in a transaction of its own, or bears to see a message twice.
-// [Each] makes a handler that fails for one message at a time from the start.
+// Handle gets a batch of messages, at least one. It may keep them and the slice,
+// but must change neither. It has dealt with all of the batch when it returns
+// nil. After an error, a panic or runtime.Goexit it gets the same batch again, and
+// in the end one message at a time, so that one bad event does not hold back the
+// others: a handler works in a transaction of its own, or bears to see a message
+// twice. [Each] makes a handler that fails for one message at a time from the
+// start.
 //
 // Its context ends when the subscription stops. If the batch has one message, it
 // names that as the cause of what is stored under it; in a larger batch

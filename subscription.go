@@ -21,7 +21,8 @@ const FromNow uint64 = math.MaxUint64
 // SubscriptionOptions change the defaults of [NewSubscription] and [Relay].
 type SubscriptionOptions struct {
 	// Start is where a subscription begins that has no checkpoint yet: after the
-	// event at this position, or FromNow. If zero, at the log's beginning.
+	// event at this position, which the log must have reached, or FromNow. If
+	// zero, at the log's beginning.
 	Start uint64
 	// Filter selects events by topic and by stream type; the store filters, if
 	// it can. Topics are current ones, and stand for all older names that decode
