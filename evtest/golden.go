@@ -151,7 +151,9 @@ func (g *golden) madeUp(topic string) (evsourcing.Event, error) {
 	empty.Topic, empty.ContentType, empty.Data = topic, evsourcing.JSON{}.ContentType(), []byte("{}")
 	e, err := g.codec.Decode(g.ctx(), &empty)
 	if err == nil && !isNil(e) {
-		return g.filled(e), nil
+		// An event without content need not be the zero value: its type may have
+		// defaults.
+		return g.fill(e), nil
 	}
 	for _, known := range slices.Backward(g.entries) {
 		if stored, err := known.stored(); err == nil && known.Topic == topic {
@@ -163,12 +165,17 @@ func (g *golden) madeUp(topic string) (evsourcing.Event, error) {
 	return nil, err
 }
 
-// filled returns e, or if that is the zero value, an event of its type with
-// something in it, if the codec takes that.
+// filled returns e, or if that is the zero value, one with something in it.
 func (g *golden) filled(e evsourcing.Event) evsourcing.Event {
 	if !reflect.Indirect(reflect.ValueOf(e)).IsZero() {
 		return e
 	}
+	return g.fill(e)
+}
+
+// fill returns an event of e's type with something in it, or e if the codec does
+// not take that.
+func (g *golden) fill(e evsourcing.Event) evsourcing.Event {
 	v := reflect.New(valueType(e))
 	gen := generator{full: true}
 	gen.fill("", v.Elem())

@@ -393,3 +393,26 @@ func TestGoldenUpcast(t *testing.T) {
 	})}, file))
 	fails(t, golden(unlisted{codec(func(evsourcing.StoredEvent) string { return `{"N":5}` })}, file), "- N = 6\n    + N = 5")
 }
+
+// Parcelled has a default, so that what is decoded of nothing is not zero.
+type Parcelled struct {
+	Carrier string `json:"carrier"`
+	Parcels int    `json:"parcels"`
+}
+
+func (Parcelled) Topic() string { return "parcelled" }
+
+func (e *Parcelled) UnmarshalJSON(data []byte) error {
+	type plain Parcelled
+	e.Parcels = 1
+	return json.Unmarshal(data, (*plain)(e))
+}
+
+func TestGoldenFillsWhatHasDefaults(t *testing.T) {
+	file := goldenFile(t)
+	require.Empty(t, updated(t, evsourcing.NewRegistry(Parcelled{}), file).messages)
+	data, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Regexp(t, `"carrier": "\w+`, string(data))
+	assert.NotContains(t, string(data), `"parcels": 1,`)
+}
