@@ -24,7 +24,9 @@ type txOptions struct {
 // running fn: also in another process, after a restart, and when the command
 // would by now be refused. A command that recorded no event is not remembered.
 //
-// Two commands of one request that touch the same aggregate need two IDs.
+// Two commands of one request that touch the same aggregate need two IDs: a second
+// one under the first one's ID does nothing and says nothing. Whoever has to know
+// whether the command was executed now or before notes in fn that it was called.
 //
 // The store's [Finder] looks for the command; without one, the whole stream is
 // read.
