@@ -200,11 +200,16 @@ func (r *Registry) Decode(_ context.Context, src *StoredEvent) (Event, error) {
 	t := r.table.Load()
 	et, ok := t.types[src.Topic]
 	if !ok {
+		stored := src.Topic
 		if err := t.migrate(src); err != nil {
 			return nil, newDecodeError(src, err)
 		}
 		if et, ok = t.types[src.Topic]; !ok {
-			return nil, newDecodeError(src, ErrUnknownTopic)
+			err := ErrUnknownTopic
+			if src.Topic != stored {
+				err = fmt.Errorf("it is read as one of %q: %w", src.Topic, err)
+			}
+			return nil, &decodeError{src.Stream, src.Version, stored, err}
 		}
 	}
 	encoder := t.encoder

@@ -77,6 +77,7 @@ func TestChainThatEndsNowhereIsAnUnknownTopic(t *testing.T) {
 	codec.Upcast("a", "b", same)
 	_, err := codec.Decode(t.Context(), payload("a", `{}`))
 	require.ErrorIs(t, err, evsourcing.ErrUnknownTopic)
+	require.ErrorContains(t, err, `topic "a": it is read as one of "b": `)
 	require.NoError(t, codec.Register(named{"b"}), "its end may be registered later")
 	_, err = codec.Decode(t.Context(), payload("a", `{}`))
 	require.NoError(t, err)
@@ -221,7 +222,7 @@ func TestAliasedAndUpcastEventsLoad(t *testing.T) {
 }
 
 // FuzzRegistryDecode: whatever is stored, Decode returns an event or an error;
-// an event encodes and decodes to the same again.
+// an event encodes and decodes to one that encodes in the same way.
 func FuzzRegistryDecode(f *testing.F) {
 	for _, topic := range []string{"aircraft.landed", "aircraft.inspected", "aircraft.diverted", "arrived", "touchdown", "manifest", "remark", "tagged", "x"} {
 		for _, data := range []string{`{"airport":"CDG"}`, `{"hours":3,"findings":["a",""]}`, `null`, `"text"`, `["a"]`, `{"names":[],"bags":{}}`, "", "{", "\xff"} {
@@ -258,9 +259,12 @@ func FuzzRegistryDecode(f *testing.F) {
 		if again.Topic != src.Topic {
 			t.Fatalf("encoded as %q, decoded as %q", again.Topic, src.Topic)
 		}
+		first := bytes.Clone(again.Data)
 		e2, err := codec.Decode(t.Context(), &again)
 		require.NoError(t, err)
-		require.Equal(t, e, e2)
+		// Compared as encoded: omitempty makes no difference between no list and an
+		// empty one.
+		require.Equal(t, first, encode(t, codec, e2).Data)
 	})
 }
 
