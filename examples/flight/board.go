@@ -13,6 +13,10 @@ import (
 	"github.com/evsourcing/evsourcing/examples/flight/aircraft"
 )
 
+// boardName is the name of what keeps a board up to date: of a subscription to
+// the bus, and of one to the log, whose checkpoint it stands for.
+const boardName = "delay board"
+
 // lateAfter is the delay, in minutes, beyond which a departure counts as late.
 const lateAfter = 15
 

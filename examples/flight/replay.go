@@ -55,7 +55,7 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	}
 	board := newDelayBoard()
 	bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Codec: aircraft.Events(), Logger: r.logger})
-	if err := bus.Subscribe("delay board", evsourcing.On(board.takenOff)); err != nil {
+	if err := bus.Subscribe(boardName, evsourcing.On(board.takenOff)); err != nil {
 		return err
 	}
 	if err := bus.Listen(); err != nil {
