@@ -64,15 +64,16 @@ func (t delayTable) print(w io.Writer, n int) error {
 }
 
 // differences describes where t is not what it should be, one line an airport.
-func (t delayTable) differences(want delayTable) []string {
+// The name says whose table it is.
+func (t delayTable) differences(name string, want delayTable) []string {
 	all := maps.Clone(t)
 	maps.Copy(all, want)
 	var lines []string
 	for _, airport := range slices.Sorted(maps.Keys(all)) {
 		if got, want := t[airport], want[airport]; got != want {
 			lines = append(lines, fmt.Sprintf(
-				"%s: the board has %d departures, %d minutes, %d late; the file has %d departures, %d minutes, %d late",
-				airport, got.departures, got.minutes, got.late, want.departures, want.minutes, want.late))
+				"%s: %s has %d departures, %d minutes, %d late; the file has %d departures, %d minutes, %d late",
+				airport, name, got.departures, got.minutes, got.late, want.departures, want.minutes, want.late))
 		}
 	}
 	return lines

@@ -38,8 +38,8 @@ func TestDifferences(t *testing.T) {
 		"DTW: the board has 2 departures, -5 minutes, 0 late; the file has 2 departures, -5 minutes, 1 late",
 		"MSP: the board has 1 departures, 15 minutes, 0 late; the file has 0 departures, 0 minutes, 0 late",
 		"ZRH: the board has 0 departures, 0 minutes, 0 late; the file has 1 departures, 1 minutes, 0 late",
-	}, board.differences(file))
-	assert.Empty(t, board.differences(board))
+	}, board.differences("the board", file))
+	assert.Empty(t, board.differences("the board", board))
 }
 
 // Reactors of different aircraft run side by side.

@@ -111,6 +111,22 @@ func TestFollowerOfASlowLog(t *testing.T) {
 	}
 }
 
+// Nor does a log that does not heed its context hold up the end of the program.
+func TestFollowerOfAStuckLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := make(chan struct{})
+		defer close(stuck)
+		f := follow(t, storeWithLog{evsourcing.NewMemoryStore(), func(_ context.Context, events iter.Seq2[evsourcing.StoredEvent, error]) iter.Seq2[evsourcing.StoredEvent, error] {
+			<-stuck
+			return events
+		}})
+		takeOff(t, f.log.(evsourcing.EventStore), "A", "DTW", 66)
+		ctx, cancel := context.WithTimeout(t.Context(), closeTimeout)
+		defer cancel()
+		assert.ErrorIs(t, f.close(ctx), context.DeadlineExceeded)
+	})
+}
+
 // What ends the subscription is reported once, as soon as anybody waits.
 func TestFollowerFails(t *testing.T) {
 	store := storeWithLog{evsourcing.NewMemoryStore(), func(context.Context, iter.Seq2[evsourcing.StoredEvent, error]) iter.Seq2[evsourcing.StoredEvent, error] {
@@ -123,6 +139,29 @@ func TestFollowerFails(t *testing.T) {
 	err := f.close(t.Context())
 	require.ErrorIs(t, err, evsourcing.ErrDiverged)
 	assert.NotContains(t, err.Error(), "\n")
+}
+
+// fencedStore refuses to save checkpoints, but those of a beginning.
+type fencedStore struct{ *evsourcing.MemoryStore }
+
+func (s fencedStore) SaveCheckpoint(ctx context.Context, name string, c evsourcing.Checkpoint) error {
+	if c.Position > 0 {
+		return evsourcing.ErrFenced
+	}
+	return s.MemoryStore.SaveCheckpoint(ctx, name, c)
+}
+
+// A board that is right does not hide that its subscription has failed.
+func TestFollowerCannotSaveItsCheckpoint(t *testing.T) {
+	store := fencedStore{evsourcing.NewMemoryStore()}
+	f := follow(t, store)
+	takeOff(t, store, "A", "DTW", 66)
+	assert.ErrorIs(t, f.close(t.Context()), evsourcing.ErrFenced)
+	assert.Equal(t, delayTable{"DTW": {1, 66, 1}}, f.board.snapshot())
+
+	takeOff(t, store, "B", "DTW", 0)
+	_, err := newFollower(t.Context(), store, slog.New(slog.DiscardHandler))
+	assert.ErrorIs(t, err, evsourcing.ErrFenced)
 }
 
 // storeWithoutHead can't say where its log ends.

@@ -3,7 +3,7 @@
 //
 // Without flags it tells the story of one flight. With -replay it flies the
 // flights of a file, and shows the delays by airport that a reactor has added
-// up. -help says more.
+// up; a subscription to the log adds them up again. -help says more.
 package main
 
 import (
@@ -36,7 +36,8 @@ Without FILE, 2,000 flights that are part of the program are replayed.
 The exit status is
   0    if all went well
   1    if something failed, if rows of FILE are malformed (they are reported and
-       left out), or if the delay board differs from plain sums over FILE
+       left out), or if a delay board, the bus's or the log's, differs from plain
+       sums over FILE
   2    if the arguments are wrong
   130  if SIGINT or SIGTERM ended the program; it closes cleanly, and says what
        was saved. A second signal ends it at once.

@@ -45,7 +45,7 @@ func TestReplayShippedFile(t *testing.T) {
       LAS          52    10.5 min       34.6 %
       DTW          47     6.6 min       19.1 %
       DEN          46     0.7 min       10.9 %`, table)
-	assert.Regexp(t, `^saved 2000 rows, 6000 events in .+s, \d+ events/s\nboard agrees with the file\n$`, rest)
+	assert.Regexp(t, `^saved 2000 rows, 6000 events in .+s, \d+ events/s\nboth boards agree with the file\n$`, rest)
 }
 
 func TestReplayFile(t *testing.T) {
@@ -60,7 +60,7 @@ func TestReplayFileWithoutRows(t *testing.T) {
 	status, stdout, stderr := runWith(t.Context(), "-replay", writeFile(t, header))
 	assert.Equal(t, exitOK, status)
 	assert.Empty(t, stderr)
-	assert.Equal(t, "saved 0 rows, 0 events\nboard agrees with the file\n", stdout)
+	assert.Equal(t, "saved 0 rows, 0 events\nboth boards agree with the file\n", stdout)
 }
 
 func TestFailures(t *testing.T) {
@@ -91,7 +91,7 @@ func TestInterrupted(t *testing.T) {
 	status, stdout, stderr := runWith(ctx, "-replay")
 	assert.Equal(t, exitInterrupted, status)
 	assert.Equal(t, "flight: interrupt signal received\n", stderr)
-	assert.Equal(t, "saved 0 rows, 0 events\nboard agrees with what was saved\n", stdout)
+	assert.Equal(t, "saved 0 rows, 0 events\nboth boards agree with what was saved\n", stdout)
 
 	synctest.Test(t, func(*testing.T) { // whose clock the story's reactor would wait by
 		status, _, stderr = runWith(ctx)

@@ -22,7 +22,8 @@ import (
 // means, nor whether its time is the planned one; the replay takes the delay
 // for that of the departure and the time for the planned departure.
 //
-// A delay board listens. In the end it must agree with plain sums over the
+// Two delay boards are kept meanwhile, one by a reactor on the bus and one by a
+// subscription to the log. In the end both must agree with plain sums over the
 // rows.
 type replay struct {
 	store    evsourcing.EventStore
@@ -43,7 +44,7 @@ type replay struct {
 // success.
 var (
 	errMalformed = errors.New("malformed rows were left out")
-	errDiffers   = errors.New("the board differs from the file")
+	errDiffers   = errors.New("a delay board differs from the file")
 )
 
 // run replays the file until its end, the first failure to store, or until ctx
@@ -52,6 +53,12 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	rows, err := readRows(file)
 	if err != nil {
 		return cmp.Or(context.Cause(ctx), err) // who is interrupted need not hear of a closed file
+	}
+	finishing, stop := withGrace(ctx, closeTimeout)
+	defer stop()
+	f, err := newFollower(finishing, r.store, r.logger)
+	if err != nil {
+		return err
 	}
 	board := newDelayBoard()
 	bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Codec: aircraft.Events(), Logger: r.logger})
@@ -65,22 +72,23 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	r.sums = delayTable{}
 
 	start := time.Now()
-	err = r.fly(ctx, rows)
+	f.start(ctx)
+	err = r.fly(ctx, finishing, rows)
 
-	// The bus first: the last of its reactors may need the repository.
+	// The bus first: the last of its reactors may need the repository. The
+	// follower last: then the log has all that it will have.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	err = errors.Join(err, bus.Close(closing), r.fleet.Close(closing))
+	err = errors.Join(err, bus.Close(closing), r.fleet.Close(closing), f.close(closing))
 	elapsed := time.Since(start)
 
 	r.progress.clear()
-	return errors.Join(err, r.report(board.snapshot(), elapsed))
+	return errors.Join(err, r.report(board.snapshot(), f.board.snapshot(), elapsed))
 }
 
-// fly replays rows. It returns the context's cause if ctx ended it.
-func (r *replay) fly(ctx context.Context, rows iter.Seq2[row, error]) error {
-	finishing, cancel := withGrace(ctx, closeTimeout)
-	defer cancel()
+// fly replays rows. It returns the context's cause if ctx ended it; finishing is
+// for the row that is under way then.
+func (r *replay) fly(ctx, finishing context.Context, rows iter.Seq2[row, error]) error {
 	for row, err := range rows {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -129,12 +137,12 @@ func (r *replay) flyRow(ctx context.Context, row row) error {
 	return nil
 }
 
-// report prints what the board shows, what was saved and how fast, and whether
-// the board is right.
-func (r *replay) report(board delayTable, elapsed time.Duration) error {
+// report prints what the bus's board shows, what was saved and how fast, and
+// whether that board and the log's are right.
+func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 	var b bytes.Buffer
-	if len(board) > 0 {
-		_ = board.print(&b, 10) // a buffer takes everything
+	if len(ofBus) > 0 {
+		_ = ofBus.print(&b, 10) // a buffer takes everything
 		fmt.Fprintln(&b)
 	}
 	fmt.Fprintf(&b, "saved %d rows, %d events", r.rows, r.events)
@@ -147,15 +155,16 @@ func (r *replay) report(board delayTable, elapsed time.Duration) error {
 		fmt.Fprintf(&b, "left out %d malformed rows\n", r.malformed)
 		err = errMalformed
 	}
-	if diff := board.differences(r.sums); len(diff) > 0 {
+	diff := append(ofBus.differences("the bus's board", r.sums), ofLog.differences("the log's board", r.sums)...)
+	if len(diff) > 0 {
 		for _, line := range diff {
 			fmt.Fprintln(&b, line)
 		}
 		err = errors.Join(err, errDiffers)
 	} else if r.complete {
-		fmt.Fprintln(&b, "board agrees with the file")
+		fmt.Fprintln(&b, "both boards agree with the file")
 	} else {
-		fmt.Fprintln(&b, "board agrees with what was saved")
+		fmt.Fprintln(&b, "both boards agree with what was saved")
 	}
 	_, werr := r.stdout.Write(b.Bytes())
 	return errors.Join(err, werr)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
 	"math/rand/v2"
 	"strings"
@@ -66,14 +67,14 @@ func file(random *rand.Rand, n int) (string, delayTable) {
 	return b.String(), want
 }
 
-// What the board shows is what the file says, for any file.
-func TestBoardAgreesWithTheFile(t *testing.T) {
+// What the boards show is what the file says, for any file.
+func TestBoardsAgreeWithTheFile(t *testing.T) {
 	for seed := range uint64(20) {
 		text, want := file(rand.New(rand.NewPCG(seed, 0)), int(seed)*10)
 		r, stdout, _ := newReplay(evsourcing.NewMemoryStore())
 		require.NoError(t, r.run(t.Context(), strings.NewReader(text)))
 		assert.Equal(t, want, r.sums)
-		assert.Contains(t, stdout.String(), "board agrees with the file\n")
+		assert.Contains(t, stdout.String(), "both boards agree with the file\n")
 		assert.Contains(t, stdout.String(), fmt.Sprintf("saved %d rows, %d events", seed*10, seed*30))
 	}
 }
@@ -109,19 +110,107 @@ func TestReplayMalformedRows(t *testing.T) {
 		"\rreplaying: 2 rows, 6 events\r\x1b[K"+
 		"flight: line 5: delay_min \"late\" is not a whole number\n", stderr.String())
 	assert.Contains(t, stdout.String(), "saved 2 rows, 6 events")
-	assert.Contains(t, stdout.String(), "left out 2 malformed rows\nboard agrees with the file\n")
+	assert.Contains(t, stdout.String(), "left out 2 malformed rows\nboth boards agree with the file\n")
 }
 
-// A board that is wrong is noticed: here because an aircraft takes off that is
-// not in the file.
+// Whichever board is wrong, the report names it, and says where.
 func TestReplayBoardDiffers(t *testing.T) {
-	r, stdout, _ := newReplay(evsourcing.NewMemoryStore())
-	r.sums = delayTable{}
-	r.sums.add("DTW", 66)
-	err := r.report(delayTable{"DTW": {2, 70, 1}}, time.Second)
+	right := delayTable{"DTW": {1, 66, 1}}
+	wrong := delayTable{"DTW": {2, 70, 1}}
+	const (
+		busDiffers = "DTW: the bus's board has 2 departures, 70 minutes, 1 late; the file has 1 departures, 66 minutes, 1 late\n"
+		logDiffers = "DTW: the log's board has 2 departures, 70 minutes, 1 late; the file has 1 departures, 66 minutes, 1 late\n"
+	)
+	for _, tt := range []struct {
+		ofBus, ofLog delayTable
+		want         string
+	}{
+		{wrong, right, busDiffers},
+		{right, wrong, logDiffers},
+		{wrong, wrong, busDiffers + logDiffers}, // that they agree is not enough
+	} {
+		r, stdout, _ := newReplay(evsourcing.NewMemoryStore())
+		r.sums = right
+		assert.ErrorIs(t, r.report(tt.ofBus, tt.ofLog, time.Second), errDiffers)
+		_, rest, _ := strings.Cut(stdout.String(), "\n\n")
+		assert.Equal(t, "saved 0 rows, 0 events\n"+tt.want, rest)
+	}
+}
+
+// A take-off that the subscription misses is noticed: here because the log calls
+// it something else. (An event that is not there at all would be ErrDiverged.)
+func TestReplayLogHidesATakeOff(t *testing.T) {
+	store := storeWithLog{evsourcing.NewMemoryStore(), func(_ context.Context, events iter.Seq2[evsourcing.StoredEvent, error]) iter.Seq2[evsourcing.StoredEvent, error] {
+		return func(yield func(evsourcing.StoredEvent, error) bool) {
+			for e, err := range events {
+				if e.Position == 2 {
+					e.Topic = "aircraft.landed"
+				}
+				if !yield(e, err) {
+					return
+				}
+			}
+		}
+	}}
+	r, stdout, _ := newReplay(store)
+	err := r.run(t.Context(), strings.NewReader(header+"\n"+row1+"\n"+row2+"\n"))
 	assert.ErrorIs(t, err, errDiffers)
-	assert.Contains(t, stdout.String(), "DTW: the board has 2 departures, 70 minutes, 1 late; the file has 1 departures, 66 minutes, 1 late\n")
-	assert.NotContains(t, stdout.String(), "agrees")
+	assert.Regexp(t, `\nsaved 2 rows, 6 events in .+\n`+
+		`DTW: the log's board has 0 departures, 0 minutes, 0 late; the file has 1 departures, 66 minutes, 1 late\n$`, stdout.String())
+}
+
+// So is one that is not in the file, and that somebody else has stored.
+func TestReplayTakeOffOfSomebodyElse(t *testing.T) {
+	store := &interruptedStore{MemoryStore: evsourcing.NewMemoryStore(), n: 5}
+	store.before = func(context.Context) error {
+		takeOff(t, store.MemoryStore, "DAILY2018", "HNL", 5)
+		return nil
+	}
+	r, stdout, _ := newReplay(store)
+	err := r.run(t.Context(), strings.NewReader(header+"\n"+row1+"\n"+row2+"\n"))
+	assert.ErrorIs(t, err, errDiffers)
+	assert.Regexp(t, `\nsaved 2 rows, 6 events in .+\n`+
+		`HNL: the log's board has 2 departures, 100 minutes, 1 late; the file has 1 departures, 95 minutes, 1 late\n$`, stdout.String())
+}
+
+// A log that is slow is waited for, also when the program is interrupted.
+func TestReplayOfASlowLog(t *testing.T) {
+	for _, tt := range []struct {
+		interrupt bool
+		want      string
+	}{
+		{false, "both boards agree with the file\n"},
+		{true, "both boards agree with what was saved\n"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			// It is read twice at most: what is stored meanwhile comes at once.
+			store := storeWithLog{evsourcing.NewMemoryStore(), func(_ context.Context, events iter.Seq2[evsourcing.StoredEvent, error]) iter.Seq2[evsourcing.StoredEvent, error] {
+				<-time.After(closeTimeout / 3)
+				return events
+			}}
+			r, stdout, _ := newReplay(store)
+			file := io.MultiReader(strings.NewReader(header+"\n"+row1+"\n"), readerFunc(func() error {
+				if tt.interrupt {
+					cancel()
+				}
+				return io.EOF
+			}), strings.NewReader(row2+"\n"))
+			require.ErrorIs(t, r.run(ctx, file), ctx.Err())
+			assert.Contains(t, stdout.String(), tt.want)
+		})
+	}
+}
+
+// Without a log there is no second board, and so nothing is stored.
+func TestReplayStoreWithoutLog(t *testing.T) {
+	store := evsourcing.NewMemoryStore()
+	r, stdout, _ := newReplay(storeOnly{store})
+	err := r.run(t.Context(), strings.NewReader(header+"\n"+row1))
+	assert.ErrorIs(t, err, errors.ErrUnsupported)
+	assert.Empty(t, stdout.String())
+	assert.Empty(t, stored(t, store))
 }
 
 func TestReplayCannotPrint(t *testing.T) {
@@ -168,7 +257,7 @@ func TestReplayInterrupted(t *testing.T) {
 		assert.Less(t, r.rows, len(lines))
 		assert.Equal(t, want, stored(t, store))
 		assert.Contains(t, stdout.String(), fmt.Sprintf("saved %d rows, %d events", r.rows, len(want)))
-		assert.Contains(t, stdout.String(), "board agrees with what was saved\n")
+		assert.Contains(t, stdout.String(), "both boards agree with what was saved\n")
 	}
 }
 
@@ -219,7 +308,7 @@ func TestReplayInterruptedWhileTheStoreHangs(t *testing.T) {
 		assert.ErrorContains(t, err, "line 3: ")
 		assert.Equal(t, closeTimeout, time.Since(start))
 		assert.Contains(t, stdout.String(), "saved 1 rows, 4 events")
-		assert.Contains(t, stdout.String(), "board agrees with what was saved\n")
+		assert.Contains(t, stdout.String(), "both boards agree with what was saved\n")
 	})
 }
 
@@ -232,5 +321,5 @@ func TestReplayStoreFails(t *testing.T) {
 	require.ErrorIs(t, err, full)
 	assert.ErrorContains(t, err, "line 3: ")
 	assert.Contains(t, stdout.String(), "saved 1 rows, 5 events")
-	assert.Contains(t, stdout.String(), "board agrees with what was saved\n")
+	assert.Contains(t, stdout.String(), "both boards agree with what was saved\n")
 }
