@@ -56,6 +56,18 @@ func logSafely(ctx context.Context, logger *slog.Logger, level slog.Level, msg s
 	logger.LogAttrs(ctx, level, msg, attrs...)
 }
 
+// isSafely is errors.Is with any of the targets, for an error whose methods may
+// panic.
+func isSafely(err error, targets ...error) bool {
+	defer func() { _ = recover() }()
+	for _, target := range targets {
+		if errors.Is(err, target) {
+			return true
+		}
+	}
+	return false
+}
+
 func messageAttrs(subscription string, m *Message) []slog.Attr {
 	return []slog.Attr{
 		slog.String("subscription", subscription),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 )
 
@@ -13,71 +14,119 @@ import (
 func (s *Subscription) leaseTTL() time.Duration   { return s.opts.Lease / 4 * 3 }
 func (s *Subscription) leaseEvery() time.Duration { return s.opts.Lease / 4 }
 
-// claim waits until this process owns the name, and then keeps the lease until
-// the run's context ends.
-func (r *subscriptionRun) claim() error {
+// minLease is the shortest lease that can be divided like that, and be renewed.
+const minLease = time.Millisecond
+
+// claim waits until this process owns the name, and keeps it the owner until
+// release is called, also after the run's context has ended: handlers may still
+// run then.
+func (r *subscriptionRun) claim() (release func(), err error) {
+	const what = "claiming the lease"
 	r.progress.setState(StateStandby)
-	for waiting := false; ; {
-		var cp Checkpoint
-		err := r.insist(r.ctx, "claiming the lease", func() (err error) {
-			cp, err = r.claimer.Claim(r.ctx, r.name, r.opts.Owner, r.leaseTTL())
-			return err
-		})
-		if err == nil {
+	waiting := false
+	for failures := 0; ; {
+		asked := time.Now()
+		cp, err := r.ask(r.ctx, asked.Add(r.leaseTTL()))
+		if err == nil && time.Since(asked) >= r.leaseTTL() {
+			err = errors.New("the answer came when the lease had run out")
+		}
+		switch {
+		case err == nil:
 			r.token = cp.Token
+			r.progress.report(what, nil)
 			r.progress.setState(StateRunning)
-			renewed := time.Now()
-			r.workers.Go(func() { r.renew(renewed) })
-			return nil
+			return r.hold(asked), nil
+		case r.ctx.Err() != nil || isSafely(err, errors.ErrUnsupported):
+			return nil, fmt.Errorf("%s: %w", what, err)
+		case !isSafely(err, ErrFenced):
+			failures++
+			pause := min(r.opts.Retry.pause(failures), r.leaseEvery()) // or it might take over too late
+			if err := r.complain(r.ctx, what, failures, pause, err); err != nil {
+				return nil, err
+			}
+			continue
 		}
-		if r.ctx.Err() != nil || !errors.Is(err, ErrFenced) {
-			return err
-		}
+		failures = 0
+		r.progress.report(what, nil)
 		if !waiting {
 			waiting = true
-			r.opts.Logger.InfoContext(r.ctx, "evsourcing: subscription stands by for the lease", "subscription", r.name, errAttr(err))
+			r.say(r.ctx, slog.LevelInfo, "evsourcing: subscription stands by for the lease", errAttr(err))
 		}
-		r.observe()
-		if err := sleep(r.ctx, r.leaseEvery()); err != nil {
-			return err
+		next := asked.Add(r.leaseEvery())
+		r.observe(next)
+		if err := sleep(r.ctx, time.Until(next)); err != nil {
+			return nil, err
 		}
 	}
 }
 
-// observe shows how far the owner has come.
-func (r *subscriptionRun) observe() {
-	if cp, ok, err := r.checkpoints.Checkpoint(r.ctx, r.name); err == nil && ok {
+// ask claims the name, or renews the lease. An answer after the deadline would
+// come too late.
+func (r *subscriptionRun) ask(ctx context.Context, deadline time.Time) (Checkpoint, error) {
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return r.claimer.Claim(ctx, r.name, r.opts.Owner, r.leaseTTL())
+}
+
+// observe shows how far the owner has come. The store has time until next.
+func (r *subscriptionRun) observe(next time.Time) {
+	ctx, cancel := context.WithDeadline(r.ctx, next)
+	defer cancel()
+	if cp, ok, err := r.checkpoints.Checkpoint(ctx, r.name); err == nil && ok {
 		r.progress.reach(cp.Position)
 	}
-	if head, err := r.log.Head(r.ctx); err == nil {
+	if head, err := r.log.Head(ctx); err == nil {
 		r.progress.seeHead(head.Position)
 	}
 }
 
-// renew renews the lease until the run ends, and ends it when the lease is lost.
-func (r *subscriptionRun) renew(renewed time.Time) {
-	for sleep(r.ctx, r.leaseEvery()) == nil {
-		began := time.Now()
-		ctx, cancel := context.WithDeadline(r.ctx, renewed.Add(r.leaseTTL()))
-		cp, err := r.claimer.Claim(ctx, r.name, r.opts.Owner, r.leaseTTL())
+// hold renews the lease, which was claimed at the time asked, until release
+// gives it back. A timer ends the run when the lease may have run out, whatever
+// becomes of the claims: it does not depend on the store to answer.
+func (r *subscriptionRun) hold(asked time.Time) (release func()) {
+	expiry := time.AfterFunc(time.Until(asked.Add(r.leaseTTL())), func() {
+		r.lose(errors.New("it was not renewed in time"))
+	})
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.renew(ctx, asked, expiry)
+	}()
+	return func() {
 		cancel()
+		<-done // or it might claim the name again
+		expiry.Stop()
+		r.giveBack()
+	}
+}
+
+// lose ends the run because another process has the lease, or may have it.
+func (r *subscriptionRun) lose(err error) {
+	r.cancel(&runFailure{error: fmt.Errorf("the lease is lost: %w", err), lease: true})
+}
+
+// renew renews the lease until ctx ends or the lease is lost.
+func (r *subscriptionRun) renew(ctx context.Context, renewed time.Time, expiry *time.Timer) {
+	for sleep(ctx, r.leaseEvery()) == nil {
+		asked := time.Now()
+		cp, err := r.ask(ctx, renewed.Add(r.leaseTTL()))
 		switch {
-		case r.ctx.Err() != nil:
+		case ctx.Err() != nil:
 			return
 		case err == nil && cp.Token == r.token:
-			renewed = began
+			renewed = asked
+			expiry.Reset(time.Until(renewed.Add(r.leaseTTL())))
 			r.progress.report(renewKey{}, nil)
 			continue
 		case err == nil: // it had run out, and maybe somebody else was the owner
 			err = fmt.Errorf("its token is %d now, and was %d", cp.Token, r.token)
-		case !errors.Is(err, ErrFenced) && time.Now().Before(renewed.Add(r.leaseTTL())):
+		case !isSafely(err, ErrFenced) && time.Now().Before(renewed.Add(r.leaseTTL())):
 			r.progress.report(renewKey{}, err)
-			r.opts.Logger.WarnContext(r.ctx, "evsourcing: subscription could not renew its lease and will try again",
-				"subscription", r.name, errAttr(err))
+			r.say(ctx, slog.LevelWarn, "evsourcing: subscription could not renew its lease and will try again", errAttr(err))
 			continue
 		}
-		// Another process has the lease, or may have it.
-		r.cancel(&runFailure{error: fmt.Errorf("the lease is lost: %w", err), lease: true})
+		r.lose(err)
 		return
 	}
 }
@@ -85,13 +134,12 @@ func (r *subscriptionRun) renew(renewed time.Time) {
 // renewKey is under what failures to renew are reported.
 type renewKey struct{}
 
-// release gives the lease back, so that another process need not wait for it to
-// run out.
-func (r *subscriptionRun) release() {
+// giveBack ends the lease, so that another process need not wait for it to run
+// out.
+func (r *subscriptionRun) giveBack() {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), stopWait)
 	defer cancel()
-	if _, err := r.claimer.Claim(ctx, r.name, r.opts.Owner, 0); err != nil && !errors.Is(err, ErrFenced) {
-		r.opts.Logger.WarnContext(ctx, "evsourcing: subscription could not give its lease back",
-			"subscription", r.name, errAttr(err))
+	if _, err := r.claimer.Claim(ctx, r.name, r.opts.Owner, 0); err != nil && !isSafely(err, ErrFenced) {
+		r.say(ctx, slog.LevelWarn, "evsourcing: subscription could not give its lease back", errAttr(err))
 	}
 }

@@ -53,8 +53,11 @@ type SubscriptionOptions struct {
 	OnFailure func(ctx context.Context, d DeadLetter) error
 	// Lease gives the name one owner at a time among all processes: Run waits
 	// until it owns the name, and when an owner dies, another takes over within
-	// this time. The CheckpointStore must be a Claimer. If zero, whoever calls
-	// Run runs, and the user sees to it that it is one.
+	// this time, which is a millisecond at least. An owner whose lease may have
+	// run out ends the context of its handler, and stands by. One that stops
+	// keeps the lease until its handler has returned. The CheckpointStore must be
+	// a Claimer. If zero, whoever calls Run runs, and the user sees to it that it
+	// is one.
 	Lease time.Duration
 	// Owner names this process to others that want the lease; two processes must
 	// not share an owner's name. If empty, the host's name and a random part.
@@ -121,7 +124,8 @@ type Subscription struct {
 // A log is what [Require] finds in an event store; cp, which keeps the
 // checkpoint, is often the same store. NewSubscription panics on a name that is
 // not valid, on a nil argument, on a filter for a topic that codec does not
-// know, and if a Lease is asked of a CheckpointStore that is no [Claimer].
+// know, on a Lease that is too short, and if one is asked of a CheckpointStore
+// that is no [Claimer].
 func NewSubscription(name string, log Log, cp CheckpointStore, codec Codec, h Handler, opts *SubscriptionOptions) *Subscription {
 	s := newSubscription(name, log, cp, codec, opts)
 	if h == nil {
@@ -158,6 +162,9 @@ func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts
 		var ok bool
 		if s.claimer, ok = cp.(Claimer); !ok {
 			s.refuse("%w: a lease needs a checkpoint store that is an evsourcing.Claimer, and %T is none", errors.ErrUnsupported, cp)
+		}
+		if s.opts.Lease < minLease {
+			s.refuse("a lease of %v is too short", s.opts.Lease)
 		}
 		if err := validateName(s.opts.Owner); err != nil {
 			s.refuse("the owner %w", err)
@@ -219,13 +226,17 @@ func (s *Subscription) Run(ctx context.Context) (err error) {
 			err = nil
 			break
 		}
-		s.opts.Logger.WarnContext(ctx, "evsourcing: subscription has lost its lease and waits for it",
-			"subscription", s.name, errAttr(err))
+		s.say(ctx, slog.LevelWarn, "evsourcing: subscription has lost its lease and waits for it", errAttr(err))
 	}
 	if err != nil {
 		err = fmt.Errorf("evsourcing: subscription %q: %w", s.name, err)
 	}
 	return err
+}
+
+// say logs something about the subscription.
+func (s *Subscription) say(ctx context.Context, level slog.Level, msg string, attrs ...slog.Attr) {
+	logSafely(ctx, s.opts.Logger, level, msg, append([]slog.Attr{slog.String("subscription", s.name)}, attrs...))
 }
 
 // WaitFor returns nil as soon as everything up to the position is handled, or

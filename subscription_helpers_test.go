@@ -298,3 +298,16 @@ func misbehave(n int, interrupt func()) error {
 	}
 	return nil
 }
+
+// exitLater is a log that ends the goroutine that asks it, when told to.
+type exitLater struct {
+	plainLog
+	exit atomic.Bool
+}
+
+func (l *exitLater) Head(ctx context.Context) (evsourcing.Mark, error) {
+	if l.exit.Load() {
+		runtime.Goexit()
+	}
+	return l.plainLog.Head(ctx)
+}

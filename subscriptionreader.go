@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/bits"
 	"runtime/debug"
 	"time"
@@ -53,7 +54,7 @@ func (r *subscriptionRun) read() {
 		default:
 			rd.verified = false // it may be another log by then
 			failures++
-			_ = r.complain(r.ctx, what, failures, err)
+			_ = r.complain(r.ctx, what, failures, r.opts.Retry.pause(failures), err)
 		}
 	}
 }
@@ -232,8 +233,8 @@ func (rd *subscriptionReader) wait() {
 		rd.waits++
 		rd.progress.report(what, err)
 		if bits.OnesCount(uint(rd.waits)) == 1 { // 1, 2, 4, ...
-			rd.opts.Logger.WarnContext(ctx, "evsourcing: subscription polls, because waiting for the log fails",
-				"subscription", rd.name, "attempt", rd.waits, errAttr(err))
+			rd.say(ctx, slog.LevelWarn, "evsourcing: subscription polls, because waiting for the log fails",
+				slog.Int("attempt", rd.waits), errAttr(err))
 		}
 		_ = sleep(ctx, rd.opts.PollInterval)
 	}
@@ -245,7 +246,7 @@ func (rd *subscriptionReader) tell() {
 		rd.told = now
 	} else if now.Sub(rd.told) >= tellEvery {
 		rd.told = now
-		rd.opts.Logger.InfoContext(rd.ctx, "evsourcing: subscription is catching up",
-			"subscription", rd.name, "position", rd.at.Position, "head", rd.head.Position)
+		rd.say(rd.ctx, slog.LevelInfo, "evsourcing: subscription is catching up",
+			slog.Uint64("position", rd.at.Position), slog.Uint64("head", rd.head.Position))
 	}
 }

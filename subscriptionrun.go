@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -21,7 +22,7 @@ type subscriptionRun struct {
 	relay  *relayRun // nil unless it is a Relay's
 
 	lanes   []*subscriptionLane
-	workers sync.WaitGroup // lanes, and who renews and saves
+	workers sync.WaitGroup // lanes, and who saves
 
 	saving chan struct{} // has one element, which is taken while a checkpoint is saved
 	mu     sync.Mutex    // guards what follows; for writing, saving has to be taken too
@@ -50,22 +51,22 @@ func (s *Subscription) session(ctx context.Context) (lost bool, err error) {
 	r := &subscriptionRun{Subscription: s, saving: make(chan struct{}, 1)}
 	r.saving <- struct{}{}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	defer r.workers.Wait()
 	defer r.cancel(nil)
+	r.progress.forget()
 	if s.claimer != nil {
-		if err := r.claim(); err != nil {
+		release, err := r.claim()
+		if err != nil {
 			return false, r.reason(err)
 		}
-		defer r.release()
+		defer release()
 	}
+	defer r.stop() // before release, also if the log ends this goroutine
 	if err := r.start(); err != nil {
-		return r.lost(), r.reason(err)
+		r.failStore(err)
+		return r.lost(), r.reason(nil)
 	}
 	r.read()
-	r.workers.Wait()
-	if r.relay != nil {
-		r.relay.end()
-	}
+	r.stop()
 	err = r.reason(nil)
 	if saveErr := r.saveLast(); saveErr != nil && !r.lost() {
 		err = errors.Join(err, saveErr)
@@ -73,8 +74,26 @@ func (s *Subscription) session(ctx context.Context) (lost bool, err error) {
 	return r.lost(), err
 }
 
+// stop ends the run, and waits for everything that it has begun.
+func (r *subscriptionRun) stop() {
+	r.cancel(nil)
+	r.workers.Wait()
+	if r.relay != nil {
+		r.relay.end()
+	}
+}
+
 // fail ends the run because of err.
 func (r *subscriptionRun) fail(err error) { r.cancel(&runFailure{error: err}) }
+
+// failStore ends the run because of what the checkpoint store has said.
+func (r *subscriptionRun) failStore(err error) {
+	if r.claimer != nil && isSafely(err, ErrFenced) {
+		r.lose(err) // it is the first to notice
+		return
+	}
+	r.fail(err)
+}
 
 // lost reports whether the run has ended because it lost its lease.
 func (r *subscriptionRun) lost() bool {
@@ -110,24 +129,23 @@ func (r *subscriptionRun) insist(ctx context.Context, what string, f func() erro
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		failures++
-		if err := r.complain(ctx, what, failures, err); err != nil {
+		if r.complain(ctx, what, failures, r.opts.Retry.pause(failures), err) != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
 }
 
 // complain notes a failure of the log or the checkpoint store, and pauses.
-func (r *subscriptionRun) complain(ctx context.Context, what string, failures int, err error) error {
-	pause := r.opts.Retry.pause(failures)
+func (r *subscriptionRun) complain(ctx context.Context, what string, failures int, pause time.Duration, err error) error {
 	r.progress.report(what, err)
-	r.opts.Logger.WarnContext(ctx, "evsourcing: subscription will try again after a failure of "+what,
-		"subscription", r.name, "attempt", failures, "pause", pause, errAttr(err))
+	r.say(ctx, slog.LevelWarn, "evsourcing: subscription will try again after a failure of "+what,
+		slog.Int("attempt", failures), slog.Duration("pause", pause), errAttr(err))
 	return sleep(ctx, pause)
 }
 
 // final reports whether an error of a store will stay what it is.
 func final(err error) bool {
-	return errors.Is(err, ErrDiverged) || errors.Is(err, ErrFenced) || errors.Is(err, errors.ErrUnsupported)
+	return isSafely(err, ErrDiverged, ErrFenced, errors.ErrUnsupported)
 }
 
 // start finds out where to begin, and starts the lanes.
@@ -226,7 +244,7 @@ func (r *subscriptionRun) save(ctx context.Context) error {
 // saveOrFail ends the run if the checkpoint can't be saved.
 func (r *subscriptionRun) saveOrFail() {
 	if err := r.save(r.ctx); err != nil && r.ctx.Err() == nil {
-		r.fail(err)
+		r.failStore(err)
 	}
 }
 

@@ -48,6 +48,13 @@ func (p *progress) begin() bool {
 	return true
 }
 
+// forget forgets the failures of lanes and stores that are no more.
+func (p *progress) forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.failures)
+}
+
 func (p *progress) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
