@@ -10,11 +10,12 @@ import (
 // Relay returns a [Subscription] that publishes the events of a log on a bus,
 // which makes the bus at least once: its checkpoint stays below the first
 // message that a bus subscription has not settled, by handling it or because
-// DeadLetter returned nil. After a crash, Run publishes everything from there
-// on again. A bus that a Relay feeds gets its events from nowhere else: no
+// DeadLetter returned nil. After a stop or a crash, Run publishes everything from
+// there on again, what some subscriptions had settled included. A bus that a Relay feeds gets its events from nowhere else: no
 // Repository publishes on it.
 //
-// Run returns [ErrNotListening] or [ErrBusClosed] if the bus is not listening.
+// Run returns [ErrNotListening] if there is something to publish and the bus is not
+// listening, and [ErrBusClosed] if that is closing, or at once when it has closed.
 // A message that the bus gives up without a DeadLetter, or whose DeadLetter
 // fails, ends Run with an error. When Run ends, what is queued on the bus and
 // not yet running is withdrawn, and Run waits for the reactors that run, unless
@@ -45,14 +46,27 @@ type relayRun struct {
 	running int           // attempts at reactors, and their settlement
 	ended   chan struct{} // closed when nothing begins any more
 	idle    chan struct{} // closed when besides nothing runs
+
+	sent    uint64      // messages with lower numbers are on the bus; the lane's
+	unwatch func() bool // stops watching the bus
 }
 
 func newRelayRun(r *subscriptionRun) *relayRun {
-	return &relayRun{run: r, settled: make(chan struct{}, 1), ended: make(chan struct{}), idle: make(chan struct{})}
+	y := &relayRun{run: r, settled: make(chan struct{}, 1), ended: make(chan struct{}), idle: make(chan struct{})}
+	// What is on a bus that has been cut short will never be settled.
+	y.unwatch = context.AfterFunc(r.bus.ctx, func() { r.fail(refusal(ErrBusClosed)) })
+	return y
 }
 
-// publish puts messages with these numbers on the bus.
+// refusal is a relay's error about a bus that takes nothing.
+func refusal(err error) error { return fmt.Errorf("%w: a relay publishes on it", err) }
+
+// publish puts messages with these numbers on the bus, but for those that an
+// earlier attempt has sent before it failed.
 func (y *relayRun) publish(ctx context.Context, msgs []Message, seqs []uint64) error {
+	for len(msgs) > 0 && seqs[0] < y.sent {
+		msgs, seqs = msgs[1:], seqs[1:]
+	}
 	receipts := make([]receipt, len(msgs))
 	for i := range receipts {
 		receipts[i].relay, receipts[i].seq = y, seqs[i]
@@ -63,6 +77,7 @@ func (y *relayRun) publish(ctx context.Context, msgs []Message, seqs []uint64) e
 		if err := y.run.bus.relay(ctx, msgs[:n], receipts[:n]); err != nil {
 			return err
 		}
+		y.sent = receipts[n-1].seq + 1
 		msgs, receipts = msgs[n:], receipts[n:]
 	}
 	return nil
@@ -104,6 +119,7 @@ func (y *relayRun) withdrawn() bool {
 
 // end withdraws what has not begun, and waits for what runs on the bus.
 func (y *relayRun) end() {
+	y.unwatch()
 	y.withdraw()
 	select {
 	case <-y.idle:
@@ -115,7 +131,7 @@ func (y *relayRun) end() {
 func (y *relayRun) begin() bool {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	if y.withdrawn() {
+	if y.withdrawn() || y.run.ctx.Err() != nil {
 		return false
 	}
 	y.running++
@@ -175,7 +191,7 @@ func (b *EventBus) relay(ctx context.Context, batch []Message, receipts []receip
 			err = ErrBusClosed
 		}
 		b.mu.Unlock()
-		return fmt.Errorf("%w: a relay publishes on it", err)
+		return refusal(err)
 	}
 	var settled []*receipt
 	for i := range batch {

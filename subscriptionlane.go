@@ -132,7 +132,7 @@ func (l *subscriptionLane) step() {
 	l.failing = true
 	r.progress.report(l, err)
 	switch {
-	case r.relay != nil && (errors.Is(err, ErrBusClosed) || errors.Is(err, ErrNotListening)):
+	case r.relay != nil && isSafely(err, ErrBusClosed, ErrNotListening):
 		r.fail(err)
 	case l.attempts < r.opts.Retry.MaxAttempts && !unknown:
 		l.pause(n, err)
@@ -248,7 +248,7 @@ func (l *subscriptionLane) settle(n, givenUp int) {
 	l.decoded = max(0, l.decoded-n)
 	l.single = max(0, l.single-n)
 	l.attempts = 0
-	if len(l.work.msgs) == 0 && r.relay == nil {
+	if givenUp > 0 && r.relay != nil || len(l.work.msgs) == 0 && r.relay == nil {
 		r.saveOrFail()
 	}
 }
