@@ -264,7 +264,12 @@ func newDecodeError(src *StoredEvent, err error) error {
 }
 
 // asDecodeError makes the error of any Codec one that names the event.
-func asDecodeError(src *StoredEvent, err error) error {
+func asDecodeError(src *StoredEvent, err error) (as error) {
+	defer func() {
+		if recover() != nil { // by a method of what an upcaster has returned
+			as = newDecodeError(src, err)
+		}
+	}()
 	if errors.As(err, new(*decodeError)) {
 		return err
 	}

@@ -21,8 +21,8 @@ const FromNow uint64 = math.MaxUint64
 // SubscriptionOptions change the defaults of [NewSubscription] and [Relay].
 type SubscriptionOptions struct {
 	// Start is where a subscription begins that has no checkpoint yet: after the
-	// event at this position, which the log must have reached, or FromNow. If
-	// zero, at the log's beginning.
+	// event at this position, or FromNow. Run returns ErrDiverged if the log does
+	// not reach so far. If zero, at the log's beginning.
 	Start uint64
 	// Filter selects events by topic and by stream type; the store filters, if
 	// it can. Topics are current ones, and stand for all older names that decode
@@ -35,8 +35,8 @@ type SubscriptionOptions struct {
 	// 256.
 	BatchSize int
 	// Partitions is how many batches are handled side by side. A stream's
-	// events stay in order, because they go through the same partition. If zero,
-	// 1: all events are handled in the order of the log. A Relay has none: its
+	// events stay in order, because they go through the same partition. No more
+	// than 65,536 are of any use. If zero, 1: all events are handled in the order of the log. A Relay has none: its
 	// bus spreads the messages over lanes.
 	Partitions int
 	// PollInterval is how often a log that is no Waiter is asked for new events.
@@ -75,6 +75,7 @@ func (o SubscriptionOptions) withDefaults() SubscriptionOptions {
 	if o.Partitions <= 0 {
 		o.Partitions = 1
 	}
+	o.Partitions = min(o.Partitions, maxAhead) // messages that can be under way
 	if o.PollInterval <= 0 {
 		o.PollInterval = 500 * time.Millisecond
 	}
@@ -144,6 +145,9 @@ func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts
 	s.opts = s.opts.withDefaults()
 	if err := validateName(name); err != nil {
 		s.refuse("the name %w", err)
+	}
+	if s.opts.Start > maxVersion && s.opts.Start != FromNow {
+		s.refuse("its start, %d, is no position", s.opts.Start)
 	}
 	switch {
 	case log == nil:

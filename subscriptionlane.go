@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 )
 
 // A subscriptionBatch is messages on their way to the handler. The reader does not
@@ -28,8 +29,9 @@ type subscriptionLane struct {
 	// The goroutine's.
 	work     subscriptionBatch // what is left of a batch
 	decoded  int               // so many of it are decoded
-	decoding bool              // the codec has been called and not returned
+	decoding bool              // decode has been called and not returned
 	undo     StoredEvent       // of which one is being decoded
+	tried    []Message         // copies of what the handler has, which may change it
 	skipped  map[string]bool   // unknown topics that were logged
 	single   int               // so many are to be handled one at a time
 	attempts int               // at the first message, or at the whole batch
@@ -76,7 +78,7 @@ func (l *subscriptionLane) loop() {
 	defer func() {
 		if exiting { // the handler called runtime.Goexit
 			if l.decoding {
-				l.run.fail(errors.New("the codec has called runtime.Goexit"))
+				l.run.fail(errors.New("the codec has called runtime.Goexit")) // or, on skipping, the logger
 			}
 			go l.loop()
 			return
@@ -105,7 +107,9 @@ func (l *subscriptionLane) step() {
 	r := l.run
 	var unknown bool
 	if l.decoded == 0 && l.err == nil {
+		l.decoding = true
 		unknown = l.decode()
+		l.decoding = false
 		if len(l.work.msgs) == 0 { // all were skipped
 			r.saveOrFail()
 			return
@@ -158,10 +162,8 @@ func (l *subscriptionLane) decode() (unknown bool) {
 	for i := range b.msgs {
 		m := &b.msgs[i]
 		l.undo = m.StoredEvent // Decode may change it and fail
-		l.decoding = true
 		var err error
-		m.Event, err = r.decode(&m.StoredEvent)
-		l.decoding = false
+		m.Event, unknown, err = r.decode(&m.StoredEvent)
 		if err == nil {
 			if keep != i {
 				b.msgs[keep], b.seqs[keep] = *m, b.seqs[i]
@@ -170,7 +172,6 @@ func (l *subscriptionLane) decode() (unknown bool) {
 			continue
 		}
 		m.StoredEvent, m.Event = l.undo, nil
-		unknown = errors.Is(err, ErrUnknownTopic)
 		if unknown && r.opts.SkipUnknown && r.ctx.Err() == nil {
 			l.skip(m, b.seqs[i])
 			continue
@@ -211,15 +212,27 @@ func (l *subscriptionLane) succeeded() {
 }
 
 // attempt hands n messages to the handler and sets l.err, even if the handler
-// does not return.
+// does not return. The slice is the handler's own from then on: for what comes
+// next, there are copies.
 func (l *subscriptionLane) attempt(n int) {
+	msgs := l.work.msgs[:n:n]
+	shared := l.reactor == nil && l.run.relay == nil
+	if shared {
+		l.tried = append(l.tried[:0], msgs...)
+	}
 	returned := false
 	defer func() {
 		if !returned {
 			l.err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
+		if shared {
+			if l.err != nil {
+				l.work.msgs = append(slices.Clone(l.tried), l.work.msgs[n:]...)
+			}
+			clear(l.tried)
+		}
 	}()
-	l.err = l.handle(l.work.msgs[:n:n])
+	l.err = l.handle(msgs)
 	returned = true
 }
 

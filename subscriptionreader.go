@@ -47,6 +47,9 @@ func (r *subscriptionRun) read() {
 		switch {
 		case r.ctx.Err() != nil:
 		case err == nil && rd.at.Position < rd.head.Position:
+			if wait, ok := rd.saveDue(); ok && wait <= 0 {
+				rd.saveOrFail()
+			}
 		case err == nil:
 			rd.wait()
 		case final(err):
@@ -173,14 +176,16 @@ func (rd *subscriptionReader) push() {
 	}
 }
 
-// decode is the codec's Decode, whose upcasters may panic.
-func (r *subscriptionRun) decode(src *StoredEvent) (e Event, err error) {
+// decode is the codec's Decode, whose upcasters may panic, and return errors that
+// do. unknown says that the error is ErrUnknownTopic.
+func (r *subscriptionRun) decode(src *StoredEvent) (e Event, unknown bool, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &PanicError{Value: v, Stack: debug.Stack()}
 		}
 	}()
-	return r.codec.Decode(r.ctx, src)
+	e, err = r.codec.Decode(r.ctx, src)
+	return e, err != nil && isSafely(err, ErrUnknownTopic), err
 }
 
 func (rd *subscriptionReader) lane(id StreamID) *subscriptionLane {
@@ -230,6 +235,7 @@ func (rd *subscriptionReader) wait() {
 			rd.progress.report(what, nil)
 		}
 	default:
+		rd.verified = false // as in read
 		rd.waits++
 		rd.progress.report(what, err)
 		if bits.OnesCount(uint(rd.waits)) == 1 { // 1, 2, 4, ...
