@@ -267,11 +267,11 @@ func TestRelayOverATransport(t *testing.T) {
 		transport := newFakeRelayTransport()
 		rec := &busRecord{}
 		bus := listening(t, evsourcing.EventBusOptions{Transport: transport, Codec: subCodec()}, map[string]evsourcing.Reactor{"r": rec})
-		transport.fail.Store(true)
+		transport.fail.Store(&errChaos)
 		sub := start(t, relayTo(bus, store, evsourcing.SubscriptionOptions{Retry: evsourcing.RetryPolicy{MaxAttempts: 1000}}))
 		<-time.After(time.Second)
 		assert.Zero(t, relayCheckpoint(t, store), "nothing was sent")
-		transport.fail.Store(false)
+		transport.fail.Store(nil)
 		sub.reach(t, 3)
 		synctest.Wait()
 		assert.Equal(t, uint64(3), relayCheckpoint(t, store))
@@ -285,7 +285,7 @@ func TestRelayOverATransport(t *testing.T) {
 // fakeRelayTransport is a ChannelTransport that fails to send when told to.
 type fakeRelayTransport struct {
 	*evsourcing.ChannelTransport
-	fail atomic.Bool
+	fail atomic.Pointer[error]
 }
 
 func newFakeRelayTransport() *fakeRelayTransport {
@@ -293,8 +293,8 @@ func newFakeRelayTransport() *fakeRelayTransport {
 }
 
 func (f *fakeRelayTransport) Send(ctx context.Context, envelopes ...evsourcing.Envelope) error {
-	if f.fail.Load() {
-		return errChaos
+	if err := f.fail.Load(); err != nil {
+		return *err
 	}
 	return f.ChannelTransport.Send(ctx, envelopes...)
 }

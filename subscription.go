@@ -36,8 +36,8 @@ type SubscriptionOptions struct {
 	BatchSize int
 	// Partitions is how many batches are handled side by side. A stream's
 	// events stay in order, because they go through the same partition. No more
-	// than 65,536 are of any use. If zero, 1: all events are handled in the order of the log. A Relay has none: its
-	// bus spreads the messages over lanes.
+	// than 65,536 are of any use. If zero, 1: all events are handled in the order
+	// of the log. A Relay has none: its bus spreads the messages over lanes.
 	Partitions int
 	// PollInterval is how often a log that is no Waiter is asked for new events.
 	// If zero, 500 ms.
