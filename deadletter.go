@@ -19,14 +19,18 @@ type DeadLetter struct {
 var errDropped = errors.New("evsourcing: the bus has no DeadLetter")
 
 // giveUp hands a message to DeadLetter and logs it. It returns nil if that has
-// settled the message.
-func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) (err error) {
+// settled the message. A message that a Relay has published is not lost.
+func (b *EventBus) giveUp(ctx context.Context, d DeadLetter, relayed bool) (err error) {
 	attrs := append(messageAttrs(d.Subscription, &d.Message), slog.Int("attempts", d.Attempts), errAttr(d.Err))
 	if p, ok := d.Err.(*PanicError); ok { // no errors.As: it would call methods of an error that may be anything
 		attrs = append(attrs, slog.String("stack", string(p.Stack)))
 	}
 	if b.opts.DeadLetter == nil {
-		b.log(ctx, slog.LevelError, "evsourcing: message dropped; set DeadLetter to keep such messages", attrs)
+		what := "message dropped; set DeadLetter to keep such messages"
+		if relayed {
+			what = "message stops its relay; set DeadLetter to go on without it"
+		}
+		b.log(ctx, slog.LevelError, "evsourcing: "+what, attrs)
 		return errDropped
 	}
 	b.log(ctx, slog.LevelError, "evsourcing: message goes to DeadLetter", attrs)
@@ -36,7 +40,11 @@ func (b *EventBus) giveUp(ctx context.Context, d DeadLetter) (err error) {
 			err = &PanicError{Value: recover(), Stack: debug.Stack()}
 		}
 		if err != nil {
-			b.log(ctx, slog.LevelError, "evsourcing: message lost, DeadLetter failed",
+			what := "message lost, DeadLetter failed"
+			if relayed {
+				what = "message stops its relay, DeadLetter failed"
+			}
+			b.log(ctx, slog.LevelError, "evsourcing: "+what,
 				append(messageAttrs(d.Subscription, &d.Message), errAttr(err)))
 		}
 	}()
@@ -82,6 +90,6 @@ func errAttr(err error) slog.Attr { return slog.Any("error", err) }
 
 func (b *EventBus) giveUpAll(ctx context.Context, refused []DeadLetter) {
 	for _, d := range refused {
-		_ = b.giveUp(ctx, d) // which has logged it
+		_ = b.giveUp(ctx, d, false) // which has logged it
 	}
 }

@@ -249,7 +249,7 @@ func (l *lane) giveUp(ctx context.Context, item *laneItem) {
 			d.Subscription, d.Message.Position, d.Message.Topic, d.Attempts, d.Err)
 	}
 	item.reactor, l.err = nil, nil // should DeadLetter call Goexit, the item is done
-	if err := b.giveUp(ctx, d); err == nil {
+	if err := b.giveUp(ctx, d, item.receipt != nil); err == nil {
 		l.lost = nil
 	}
 }

@@ -39,8 +39,8 @@ type SubscriptionOptions struct {
 	// than 65,536 are of any use. If zero, 1: all events are handled in the order
 	// of the log. A Relay has none: its bus spreads the messages over lanes.
 	Partitions int
-	// PollInterval is how often a log that is no Waiter is asked for new events.
-	// If zero, 500 ms.
+	// PollInterval is how often a log that is no Waiter is asked for new events,
+	// unless a call of WaitFor asks before. If zero, 500 ms.
 	PollInterval time.Duration
 	// Retry is for batches and messages that the handler failed on. When reading
 	// the log or saving a checkpoint fails, its intervals count too, but not its
@@ -139,6 +139,7 @@ func NewSubscription(name string, log Log, cp CheckpointStore, codec Codec, h Ha
 
 func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts *SubscriptionOptions) *Subscription {
 	s := &Subscription{name: name, log: log, checkpoints: cp, codec: codec, seed: maphash.MakeSeed()}
+	s.progress.asked = make(chan struct{}, 1)
 	if opts != nil {
 		s.opts = *opts
 	}
@@ -206,8 +207,8 @@ func (s *Subscription) filterTopics(own []string) {
 
 // Run reads the log from the checkpoint on, handles its events, and follows it,
 // until ctx ends: then it lets the handler finish, whose context has ended too,
-// saves the checkpoint of what was handled, and returns nil. Afterwards it may
-// be called again. No goroutine is left when it returns.
+// saves the checkpoint of what was handled, for which the store has five seconds,
+// and returns nil. Afterwards it may be called again. No goroutine is left when it returns.
 //
 // Run returns an error when the handler has failed for good and OnFailure does
 // not settle it, when the log has diverged from the checkpoint ([ErrDiverged]),

@@ -217,7 +217,7 @@ func (rd *subscriptionReader) wait() {
 		defer cancel()
 	}
 	if rd.waiter == nil {
-		_ = sleep(ctx, rd.opts.PollInterval)
+		rd.poll(ctx)
 		return
 	}
 	if rd.waits > 0 { // poll, until waiting works again for so long
@@ -242,7 +242,19 @@ func (rd *subscriptionReader) wait() {
 			rd.say(ctx, slog.LevelWarn, "evsourcing: subscription polls, because waiting for the log fails",
 				slog.Int("attempt", rd.waits), errAttr(err))
 		}
-		_ = sleep(ctx, rd.opts.PollInterval)
+		rd.poll(ctx)
+	}
+}
+
+// poll waits until the log is to be asked again: for the PollInterval, or until
+// somebody waits for the subscription.
+func (rd *subscriptionReader) poll(ctx context.Context) {
+	t := time.NewTimer(rd.opts.PollInterval)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-rd.progress.asked:
+	case <-ctx.Done():
 	}
 }
 

@@ -2,6 +2,8 @@ package evsourcing
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"sync"
 )
 
@@ -27,8 +29,24 @@ type Status struct {
 	Err      error  // a failure that has not been overcome, while State is StateStopped what Run returned; else nil
 }
 
+// MarshalJSON returns the fields by their names, and Err as a text, absent if
+// there is none.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type fields Status
+	v := struct {
+		fields
+		Err string `json:",omitempty"`
+	}{fields: fields(s)}
+	if s.Err != nil {
+		v.Err = fmt.Sprint(s.Err) // which bears a method that panics
+	}
+	return json.Marshal(v)
+}
+
 // progress is what a subscription shows of itself, and wakes those who wait.
 type progress struct {
+	asked chan struct{} // has something when somebody waits, for a reader that polls
+
 	mu       sync.Mutex // guards everything
 	status   Status
 	failures map[any]error // by who has failed and not succeeded since
@@ -148,6 +166,10 @@ func (p *progress) wait(ctx context.Context, position uint64) error {
 		}
 		changed := p.changed
 		p.mu.Unlock()
+		select {
+		case p.asked <- struct{}{}:
+		default:
+		}
 		select {
 		case <-changed:
 		case <-ctx.Done():

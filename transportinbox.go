@@ -123,7 +123,7 @@ func (in *inbox) refuse(m *Message, d Delivery, err error) Reactor {
 	return ReactorFunc(func(ctx context.Context, _ Message) error {
 		if !given {
 			given = true
-			_ = in.link.bus.giveUp(ctx, DeadLetter{Subscription: in.sub.name, Message: *m, Attempts: d.Attempt(), Err: err})
+			_ = in.link.bus.giveUp(ctx, DeadLetter{Subscription: in.sub.name, Message: *m, Attempts: d.Attempt(), Err: err}, false)
 		}
 		return nil
 	})
