@@ -1,0 +1,141 @@
+package evsourcing_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// saveSpy notes the checkpoints that are saved; each takes a while.
+type saveSpy struct {
+	*evsourcing.MemoryStore
+	saving atomic.Int64
+	most   atomic.Int64 // that were being saved at the same time
+	saved  []uint64
+}
+
+func (s *saveSpy) SaveCheckpoint(ctx context.Context, name string, c evsourcing.Checkpoint) error {
+	n := s.saving.Add(1)
+	defer s.saving.Add(-1)
+	s.most.Store(max(s.most.Load(), n))
+	<-time.After(time.Millisecond)
+	s.saved = append(s.saved, c.Position)
+	return s.MemoryStore.SaveCheckpoint(ctx, name, c)
+}
+
+// However many partitions there are, one checkpoint is saved after the other,
+// or an older one might come last.
+func TestSubscriptionSavesOneCheckpointAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &saveSpy{MemoryStore: evsourcing.NewMemoryStore()}
+		for i := range 200 {
+			write(t, store, "note", string(rune('a'+i%20)), 1)
+		}
+		sub := start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{Partitions: 8, BatchSize: 1}))
+		sub.reach(t, 200)
+		<-time.After(time.Second)
+		sub.stop(t)
+		assert.Equal(t, int64(1), store.most.Load())
+		for i := range store.saved[1:] {
+			require.Less(t, store.saved[i], store.saved[i+1], "it rises with every one")
+		}
+	})
+}
+
+// What the filter passes over becomes a checkpoint once a second, and what is a
+// checkpoint already is not saved again.
+func TestSubscriptionSavesNoMoreThanNeedBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &saveSpy{MemoryStore: evsourcing.NewMemoryStore()}
+		sub := start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{Filter: evsourcing.Filter{Topics: []string{"other"}}}))
+		for range 1000 {
+			write(t, store, "note", "a", 1)
+			<-time.After(10 * time.Millisecond)
+		}
+		<-time.After(time.Minute)
+		assert.InDelta(t, 10, len(store.saved), 2)
+		sub.stop(t)
+		sub = start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{}))
+		<-time.After(time.Minute)
+		sub.stop(t)
+		assert.InDelta(t, 10, len(store.saved), 2)
+		assert.Equal(t, uint64(1000), checkpointOf(t, store, "sub").Position)
+	})
+}
+
+// A run without a lease takes over the token of a name that had one.
+func TestSubscriptionWithoutALeaseAfterOneThatHadIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 1)
+		one := start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{Lease: leaseTime}))
+		one.reach(t, 1)
+		one.stop(t)
+		two := start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{}))
+		two.reach(t, write(t, store, "note", "a", 1))
+		two.stop(t)
+		assert.Equal(t, uint64(2), checkpointOf(t, store, "sub").Position)
+	})
+}
+
+// The event that a subscription starts after is remembered as one that it has
+// seen.
+func TestSubscriptionNoticesThatItsStartIsAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, restored := evsourcing.NewMemoryStore(), evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 3)
+		write(t, restored, "note", "b", 5)
+		rec := &subRecord{}
+		sub := start(t, subscribe(&failoverLog{store, restored}, store, rec, evsourcing.SubscriptionOptions{Start: 3}))
+		<-time.After(time.Minute)
+		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
+		assert.Empty(t, rec.all())
+	})
+}
+
+// A log that fails to be read may be another when it can be read again.
+func TestSubscriptionNoticesAFailoverThatBreaksReading(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, restored := evsourcing.NewMemoryStore(), evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 2)
+		write(t, restored, "note", "b", 9)
+		rec := &subRecord{}
+		log := &brokenSub{MemoryStore: store, err: errChaos}
+		swap := &replacedLog{Log: log}
+		sub := start(t, subscribe(swap, store, rec, evsourcing.SubscriptionOptions{PollInterval: time.Second}))
+		<-time.After(time.Minute)
+		log.head.Store(true)
+		<-time.After(time.Minute)
+		write(t, store, "note", "a", 1)
+		swap.Log = restored
+		<-time.After(time.Minute)
+		require.True(t, answered(sub.done), "what was written anew is skipped")
+		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
+		assert.Len(t, rec.all(), 2)
+	})
+}
+
+// One of the same length is noticed without any failure.
+func TestSubscriptionNoticesAnotherLogThatEndsWhereItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store, restored := evsourcing.NewMemoryStore(), evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 2)
+		write(t, restored, "note", "b", 2)
+		log := &replacedLog{Log: store}
+		sub := start(t, subscribe(log, store, &subRecord{}, evsourcing.SubscriptionOptions{}))
+		<-time.After(time.Minute)
+		log.Log = restored
+		<-time.After(time.Minute)
+		require.True(t, answered(sub.done))
+		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
+	})
+}
+
+// replacedLog is a log that another takes the place of, and is no Waiter.
+type replacedLog struct{ evsourcing.Log }
