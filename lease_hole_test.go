@@ -303,6 +303,101 @@ func TestLeaseIsTakenOverInTimeAfterAnOutage(t *testing.T) {
 	})
 }
 
+// Nor does it matter what the store leaves unanswered while one stands by.
+func TestLeaseIsTakenOverInTimeFromAStoreThatHangs(t *testing.T) {
+	for _, what := range []string{"Checkpoint", "Claim"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := evsourcing.NewMemoryStore()
+				first := &leaseStore{MemoryStore: store}
+				second := &hangingStore{hookStore: hooked(store)}
+				opts := evsourcing.SubscriptionOptions{Lease: leaseTime}
+				one := start(t, subscribe(store, first, &subRecord{}, opts))
+				synctest.Wait()
+				claims := 0
+				second.claim = func(ctx context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
+					if claims++; claims == 2 && what == "Claim" {
+						<-ctx.Done()
+						return evsourcing.Checkpoint{}, ctx.Err()
+					}
+					return store.Claim(ctx, name, owner, ttl)
+				}
+				second.hang.Store(what == "Checkpoint")
+				two := start(t, subscribe(store, second, &subRecord{}, opts))
+				synctest.Wait()
+				first.cut.Store(true)
+				<-time.After(leaseTime + time.Second) // of which the claim took up most
+				assert.Equal(t, evsourcing.StateRunning, two.Status().State)
+				second.hang.Store(false)
+				two.stop(t)
+				first.cut.Store(false)
+				one.stop(t)
+			})
+		})
+	}
+}
+
+// hangingStore does not answer to Checkpoint once it has been told to.
+type hangingStore struct {
+	*hookStore
+	hang atomic.Bool
+}
+
+func (s *hangingStore) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpoint, bool, error) {
+	if s.hang.Load() {
+		<-ctx.Done()
+		return evsourcing.Checkpoint{}, false, ctx.Err()
+	}
+	return s.MemoryStore.Checkpoint(ctx, name)
+}
+
+// A claim that is under way when the owner stops does not outlive it.
+func TestLeaseIsGivenBackAfterTheLastClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		first := hooked(store)
+		calls := 0
+		first.claim = func(_ context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
+			if calls++; calls == 2 {
+				<-time.After(time.Second)
+			}
+			return store.Claim(context.Background(), name, owner, ttl)
+		}
+		one := start(t, subscribe(store, first, &subRecord{}, evsourcing.SubscriptionOptions{Lease: leaseTime}))
+		<-time.After(leaseTime/4 + 1)
+		one.stop(t)
+		<-time.After(2 * time.Second)
+		_, err := store.Claim(t.Context(), "sub", "another", leaseTime)
+		require.NoError(t, err)
+	})
+}
+
+// An owner that is told that another has been it ends its handler at once, also
+// when the name is its own again.
+func TestLeaseThatAnotherHasHadIsLostAtOnce(t *testing.T) {
+	for _, ttl := range []time.Duration{time.Hour, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			store := evsourcing.NewMemoryStore()
+			write(t, store, "note", "a", 1)
+			ended := make(chan time.Time, 10)
+			one := start(t, subscribe(store, store, busyUntilStopped(ended), evsourcing.SubscriptionOptions{Lease: leaseTime, Owner: "me"}))
+			synctest.Wait()
+			_, err := store.Claim(t.Context(), "sub", "me", 0)
+			require.NoError(t, err)
+			_, err = store.Claim(t.Context(), "sub", "another", ttl)
+			require.NoError(t, err)
+			stolen := time.Now()
+			select {
+			case at := <-ended:
+				assert.LessOrEqual(t, at.Sub(stolen), leaseTime/4)
+			case <-time.After(time.Hour):
+				t.Error("the handler goes on")
+			}
+			one.stop(t)
+		})
+	}
+}
+
 // A logger that panics or ends the goroutine does not end the process, nor the
 // renewal of a lease.
 func TestLeaseSurvivesAHostileLogger(t *testing.T) {

@@ -137,9 +137,9 @@ func TestLeaseOutlastsAShortOutage(t *testing.T) {
 			<-time.After(leaseTime / 2)
 		}
 		one.reach(t, write(t, store.MemoryStore, "note", "s", 1))
+		require.NoError(t, one.Status().Err, "it is overcome")
 		one.stop(t)
 		assert.Equal(t, uint64(1), checkpointOf(t, store.MemoryStore, "sub").Token, "it never changed hands")
-		assert.NoError(t, one.Status().Err)
 	})
 }
 

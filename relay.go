@@ -160,8 +160,7 @@ type receipt struct {
 func (rc *receipt) settle(err error) {
 	r := rc.relay.run
 	if err != nil {
-		rc.relay.withdraw() // before the lane goes on with the stream's next event
-		r.fail(err)
+		r.fail(err) // nothing begins from now on, nor does the stream's next event
 		return
 	}
 	if rc.left.Add(-1) > 0 {
