@@ -87,10 +87,11 @@ func TestLeaseEndsTheHandlerInTime(t *testing.T) {
 				write(t, store, "note", "a", 1)
 				first := hooked(store)
 				var calls atomic.Int64
-				var claimed time.Time
+				var claimed atomic.Pointer[time.Time]
 				first.claim = func(ctx context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
 					return f(int(calls.Add(1)), func() (evsourcing.Checkpoint, error) {
-						claimed = time.Now()
+						now := time.Now()
+						claimed.Store(&now)
 						return store.Claim(ctx, name, owner, ttl)
 					})
 				}
@@ -98,7 +99,7 @@ func TestLeaseEndsTheHandlerInTime(t *testing.T) {
 				one := start(t, subscribe(store, first, busyUntilStopped(ended), evsourcing.SubscriptionOptions{Lease: leaseTime}))
 				select {
 				case at := <-ended:
-					assert.LessOrEqual(t, at.Sub(claimed), ttl)
+					assert.LessOrEqual(t, at.Sub(*claimed.Load()), ttl)
 				case <-time.After(time.Hour):
 					t.Error("the handler goes on for ever")
 				}
