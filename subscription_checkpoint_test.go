@@ -2,6 +2,7 @@ package evsourcing_test
 
 import (
 	"context"
+	"iter"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -59,10 +60,12 @@ func TestSubscriptionSavesNoMoreThanNeedBe(t *testing.T) {
 			<-time.After(10 * time.Millisecond)
 		}
 		<-time.After(time.Minute)
+		synctest.Wait()
 		assert.InDelta(t, 10, len(store.saved), 2)
 		sub.stop(t)
 		sub = start(t, subscribe(store, store, &subRecord{}, evsourcing.SubscriptionOptions{}))
 		<-time.After(time.Minute)
+		synctest.Wait()
 		sub.stop(t)
 		assert.InDelta(t, 10, len(store.saved), 2)
 		assert.Equal(t, uint64(1000), checkpointOf(t, store, "sub").Position)
@@ -94,6 +97,7 @@ func TestSubscriptionNoticesThatItsStartIsAnother(t *testing.T) {
 		rec := &subRecord{}
 		sub := start(t, subscribe(&failoverLog{store, restored}, store, rec, evsourcing.SubscriptionOptions{Start: 3}))
 		<-time.After(time.Minute)
+		synctest.Wait()
 		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
 		assert.Empty(t, rec.all())
 	})
@@ -107,14 +111,17 @@ func TestSubscriptionNoticesAFailoverThatBreaksReading(t *testing.T) {
 		write(t, restored, "note", "b", 9)
 		rec := &subRecord{}
 		log := &brokenSub{MemoryStore: store, err: errChaos}
-		swap := &replacedLog{Log: log}
+		swap := newReplacedLog(log)
 		sub := start(t, subscribe(swap, store, rec, evsourcing.SubscriptionOptions{PollInterval: time.Second}))
 		<-time.After(time.Minute)
+		synctest.Wait()
 		log.head.Store(true)
 		<-time.After(time.Minute)
+		synctest.Wait()
 		write(t, store, "note", "a", 1)
-		swap.Log = restored
+		swap.replace(restored)
 		<-time.After(time.Minute)
+		synctest.Wait()
 		require.True(t, answered(sub.done), "what was written anew is skipped")
 		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
 		assert.Len(t, rec.all(), 2)
@@ -127,15 +134,33 @@ func TestSubscriptionNoticesAnotherLogThatEndsWhereItIs(t *testing.T) {
 		store, restored := evsourcing.NewMemoryStore(), evsourcing.NewMemoryStore()
 		write(t, store, "note", "a", 2)
 		write(t, restored, "note", "b", 2)
-		log := &replacedLog{Log: store}
+		log := newReplacedLog(store)
 		sub := start(t, subscribe(log, store, &subRecord{}, evsourcing.SubscriptionOptions{}))
 		<-time.After(time.Minute)
-		log.Log = restored
+		synctest.Wait()
+		log.replace(restored)
 		<-time.After(time.Minute)
+		synctest.Wait()
 		require.True(t, answered(sub.done))
 		require.ErrorIs(t, <-sub.done, evsourcing.ErrDiverged)
 	})
 }
 
 // replacedLog is a log that another takes the place of, and is no Waiter.
-type replacedLog struct{ evsourcing.Log }
+type replacedLog struct{ now atomic.Pointer[evsourcing.Log] }
+
+func newReplacedLog(log evsourcing.Log) *replacedLog {
+	l := &replacedLog{}
+	l.now.Store(&log)
+	return l
+}
+
+func (l *replacedLog) replace(log evsourcing.Log) { l.now.Store(&log) }
+
+func (l *replacedLog) Head(ctx context.Context) (evsourcing.Mark, error) {
+	return (*l.now.Load()).Head(ctx)
+}
+
+func (l *replacedLog) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
+	return (*l.now.Load()).Events(ctx, r, f)
+}
