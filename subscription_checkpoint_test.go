@@ -147,7 +147,9 @@ func TestSubscriptionNoticesAnotherLogThatEndsWhereItIs(t *testing.T) {
 }
 
 // replacedLog is a log that another takes the place of, and is no Waiter.
-type replacedLog struct{ now atomic.Pointer[evsourcing.Log] }
+type replacedLog struct {
+	now atomic.Pointer[evsourcing.Log]
+}
 
 func newReplacedLog(log evsourcing.Log) *replacedLog {
 	l := &replacedLog{}
