@@ -183,6 +183,7 @@ func TestRelayDoesNotWaitForThePauseBetweenAttempts(t *testing.T) {
 		sub.stop(t)
 		synctest.Wait()
 		assert.Zero(t, bus.Pending())
+		assert.Equal(t, 1, attempts, "no other begins")
 		sub = start(t, relayTo(bus, store, evsourcing.SubscriptionOptions{}))
 		sub.reach(t, 3)
 		assert.Zero(t, time.Since(began), "nor the one that follows")

@@ -166,3 +166,33 @@ func (l *replacedLog) Head(ctx context.Context) (evsourcing.Mark, error) {
 func (l *replacedLog) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
 	return (*l.now.Load()).Events(ctx, r, f)
 }
+
+// A subscription that is rewound says where it is, and makes those wait who come
+// after it.
+func TestSubscriptionThatIsRewoundWaitsAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 5)
+		gate := make(chan struct{})
+		handled := 0
+		s := subscribe(store, store, evsourcing.HandlerFunc(func(_ context.Context, msgs []evsourcing.Message) error {
+			if handled += len(msgs); handled > 5 {
+				<-gate
+			}
+			return nil
+		}), evsourcing.SubscriptionOptions{})
+		sub := start(t, s)
+		sub.reach(t, 5)
+		sub.stop(t)
+		require.NoError(t, store.SaveCheckpoint(t.Context(), "sub", evsourcing.Checkpoint{Position: 2, EventID: eventAt(t, store, 2)}))
+		sub = start(t, s)
+		synctest.Wait()
+		assert.Equal(t, [3]uint64{2, 5, 3}, [3]uint64{s.Status().Position, s.Status().Head, s.Status().Lag})
+		waits := after(func() error { return s.WaitFor(context.Background(), 5) })
+		synctest.Wait()
+		assert.False(t, answered(waits), "neither handled, nor has Run returned")
+		close(gate)
+		require.NoError(t, <-waits)
+		sub.stop(t)
+	})
+}
