@@ -44,8 +44,8 @@ func busyUntilStopped(ended chan<- time.Time) evsourcing.Handler {
 	})
 }
 
-// However the store answers when it no longer does what it is asked, the handler's context
-// ends before another process may have the lease.
+// However the store answers, or fails to, the handler's context ends before
+// another process may have the lease.
 func TestLeaseEndsTheHandlerInTime(t *testing.T) {
 	const ttl = leaseTime / 4 * 3
 	tests := map[string]func(calls int, claim func() (evsourcing.Checkpoint, error)) (evsourcing.Checkpoint, error){
@@ -55,6 +55,16 @@ func TestLeaseEndsTheHandlerInTime(t *testing.T) {
 			}
 			cp, err := claim()
 			<-time.After(ttl / 2)
+			return cp, err
+		},
+		"a later answer is slow": func(calls int, claim func() (evsourcing.Checkpoint, error)) (evsourcing.Checkpoint, error) {
+			if calls > 2 {
+				return evsourcing.Checkpoint{}, errChaos
+			}
+			cp, err := claim()
+			if calls == 2 {
+				<-time.After(ttl / 3)
+			}
 			return cp, err
 		},
 		"it fails shortly before": func(calls int, claim func() (evsourcing.Checkpoint, error)) (evsourcing.Checkpoint, error) {

@@ -146,6 +146,41 @@ func TestSubscriptionNoticesAnotherLogThatEndsWhereItIs(t *testing.T) {
 	})
 }
 
+// What a log has yielded before it failed is handled without waiting for what
+// comes after it.
+func TestSubscriptionHandlesWhatWasReadBeforeAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		write(t, store, "note", "a", 5)
+		rec := &subRecord{}
+		sub := start(t, subscribe(brittleLog{store}, store, rec, evsourcing.SubscriptionOptions{
+			Retry: evsourcing.RetryPolicy{InitialInterval: time.Hour, MaxInterval: time.Hour},
+		}))
+		synctest.Wait()
+		assert.Equal(t, []string{"a 1", "a 2", "a 3"}, rec.all())
+		assert.Equal(t, uint64(3), checkpointOf(t, store, "sub").Position)
+		sub.stop(t)
+	})
+}
+
+// brittleLog fails after three events.
+type brittleLog struct{ *evsourcing.MemoryStore }
+
+func (l brittleLog) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
+	return func(yield func(evsourcing.StoredEvent, error) bool) {
+		n := 0
+		for e, err := range l.MemoryStore.Events(ctx, r, f) {
+			if n++; n > 3 {
+				yield(evsourcing.StoredEvent{}, errChaos)
+				return
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
+
 // replacedLog is a log that another takes the place of, and is no Waiter.
 type replacedLog struct {
 	now atomic.Pointer[evsourcing.Log]
