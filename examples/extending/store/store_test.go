@@ -183,7 +183,7 @@ func TestOpenFails(t *testing.T) {
 func TestTimed(t *testing.T) {
 	t.Run("store", func(t *testing.T) {
 		if testing.Short() {
-			t.Skip("the suite takes its time")
+			t.Skip("-short: the whole suite takes half a minute")
 		}
 		storetest.Run(t, func(t *testing.T) evsourcing.EventStore {
 			return &Timed{EventStore: open(t, filepath.Join(t.TempDir(), "events.jsonl")), Report: func(time.Duration, error) {}}
