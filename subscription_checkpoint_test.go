@@ -231,3 +231,27 @@ func TestSubscriptionThatIsRewoundWaitsAgain(t *testing.T) {
 		sub.stop(t)
 	})
 }
+
+// A log that goes back is none that a subscription can follow.
+func TestSubscriptionToALogThatGoesBack(t *testing.T) {
+	store := evsourcing.NewMemoryStore()
+	write(t, store, "note", "a", 5)
+	rec := &subRecord{}
+	err := subscribe(backLog{store}, store, rec, evsourcing.SubscriptionOptions{BatchSize: 1}).Run(within(t, 5*time.Second))
+	require.ErrorIs(t, err, evsourcing.ErrDiverged)
+	require.ErrorContains(t, err, "position 3 follows position 3")
+	assert.LessOrEqual(t, len(rec.all()), 3, "nothing is handled twice")
+}
+
+// backLog yields each third event twice.
+type backLog struct{ *evsourcing.MemoryStore }
+
+func (l backLog) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
+	return func(yield func(evsourcing.StoredEvent, error) bool) {
+		for e, err := range l.MemoryStore.Events(ctx, r, f) {
+			if !yield(e, err) || e.Position%3 == 0 && !yield(e, err) {
+				return
+			}
+		}
+	}
+}
