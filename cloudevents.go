@@ -236,7 +236,7 @@ func (c *CloudEvents) read(data []byte) (StoredEvent, error) {
 func validateMessage(e *StoredEvent) error {
 	for _, name := range []string{e.Stream.Type, e.Stream.ID} {
 		if name != "" {
-			if err := validateName(name); err != nil {
+			if err := ValidateName(name); err != nil {
 				return fmt.Errorf("a name of the stream %q %w", abbreviate(e.Stream.String()), err)
 			}
 		}

@@ -165,7 +165,7 @@ func (r *ceReader) topic() string {
 		}
 		topic = exact
 	}
-	if err := validateName(topic); err != nil {
+	if err := ValidateName(topic); err != nil {
 		r.fail("type", "it %w", err)
 	}
 	return topic

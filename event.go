@@ -53,10 +53,10 @@ func streamHash(seed maphash.Seed, id StreamID) uint64 {
 // Validate returns an error that wraps [ErrInvalidStream] and says what is
 // wrong with s, or nil.
 func (s StreamID) Validate() error {
-	if err := validateName(s.Type); err != nil {
+	if err := ValidateName(s.Type); err != nil {
 		return invalidStreamError(s, "type", err)
 	}
-	if err := validateName(s.ID); err != nil {
+	if err := ValidateName(s.ID); err != nil {
 		return invalidStreamError(s, "ID", err)
 	}
 	return nil

@@ -162,7 +162,7 @@ func NewEventBus(opts *EventBusOptions) *EventBus {
 // topic that the Codec does not know or that is not current, [ErrListening]
 // after Listen and [ErrBusClosed] after Close.
 func (b *EventBus) Subscribe(name string, r Reactor, topics ...string) error {
-	if err := validateName(name); err != nil {
+	if err := ValidateName(name); err != nil {
 		return fmt.Errorf("evsourcing: subscribe %q: the name %w", abbreviate(name), err)
 	}
 	if r == nil {

@@ -73,7 +73,7 @@ func (s *MemoryStore) Claim(ctx context.Context, name, owner string, ttl time.Du
 	if err := checkName(ctx, name); err != nil {
 		return Checkpoint{}, err
 	}
-	if err := validateName(owner); err != nil {
+	if err := ValidateName(owner); err != nil {
 		return Checkpoint{}, fmt.Errorf("evsourcing: claim of %q: the owner %w", name, err)
 	}
 	s.mu.Lock()
@@ -99,7 +99,7 @@ func checkName(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := validateName(name); err != nil {
+	if err := ValidateName(name); err != nil {
 		return fmt.Errorf("evsourcing: checkpoint %q: the name %w", abbreviate(name), err)
 	}
 	return nil

@@ -141,7 +141,7 @@ func newEventType(e Event) (*eventType, error) {
 		et.scratch = &sync.Pool{New: func() any { v := reflect.New(value); return &v }}
 	}
 	et.topic = e.Topic()
-	if err := validateName(et.topic); err != nil {
+	if err := ValidateName(et.topic); err != nil {
 		return nil, fmt.Errorf("evsourcing: register %v: the topic %w", proto, err)
 	}
 	return et, nil

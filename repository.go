@@ -142,7 +142,7 @@ func NewRepository[T any, P interface {
 // check panics on what NewRepository can't accept.
 func (r *Repository[T]) check(typ string) {
 	name := reflect.TypeFor[T]()
-	if err := validateName(typ); err != nil {
+	if err := ValidateName(typ); err != nil {
 		panic(fmt.Errorf("evsourcing: NewRepository[%v]: the type %w", name, err))
 	}
 	if r.store == nil {

@@ -144,7 +144,7 @@ func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts
 		s.opts = *opts
 	}
 	s.opts = s.opts.withDefaults()
-	if err := validateName(name); err != nil {
+	if err := ValidateName(name); err != nil {
 		s.refuse("the name %w", err)
 	}
 	if s.opts.Start > maxVersion && s.opts.Start != FromNow {
@@ -171,7 +171,7 @@ func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts
 		if s.opts.Lease < minLease {
 			s.refuse("a lease of %v is too short", s.opts.Lease)
 		}
-		if err := validateName(s.opts.Owner); err != nil {
+		if err := ValidateName(s.opts.Owner); err != nil {
 			s.refuse("the owner %w", err)
 		}
 	}

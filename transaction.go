@@ -110,7 +110,7 @@ func (r *Repository[T]) transact(ctx context.Context, mode txMode, id string, fn
 		return nil, fmt.Errorf("evsourcing: transaction on %v: the function is nil", stream)
 	}
 	if o.hasCommand {
-		if err := validateName(o.command); err != nil {
+		if err := ValidateName(o.command); err != nil {
 			return nil, fmt.Errorf("evsourcing: transaction on %v: the command ID %w", stream, err)
 		}
 	}

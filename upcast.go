@@ -41,7 +41,7 @@ func (r *Registry) Upcast(from, to string, f func(StoredEvent) (StoredEvent, err
 func (r *Registry) move(what, from string, m move) {
 	err := r.update(func(t *registryTable) error {
 		for _, topic := range []string{from, m.to} {
-			if err := validateName(topic); err != nil {
+			if err := ValidateName(topic); err != nil {
 				return fmt.Errorf("the topic %w", err)
 			}
 		}

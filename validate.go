@@ -80,11 +80,11 @@ func validateEvent(e *StoredEvent) error {
 	if e.ID == uuid.Nil {
 		return errors.New("the event ID is nil")
 	}
-	if err := validateName(e.Topic); err != nil {
+	if err := ValidateName(e.Topic); err != nil {
 		return fmt.Errorf("the topic %w", err)
 	}
 	if e.ContentType != "" {
-		if err := validateName(e.ContentType); err != nil {
+		if err := ValidateName(e.ContentType); err != nil {
 			return fmt.Errorf("the content type %q %w", abbreviate(e.ContentType), err)
 		}
 	}
@@ -96,13 +96,13 @@ func validateEvent(e *StoredEvent) error {
 	}
 	size := 0
 	for _, tag := range e.Tags {
-		if err := validateName(tag); err != nil {
+		if err := ValidateName(tag); err != nil {
 			return fmt.Errorf("the tag %q %w", abbreviate(tag), err)
 		}
 		size += len(tag)
 	}
 	for k, v := range e.Metadata {
-		if err := validateName(k); err != nil {
+		if err := ValidateName(k); err != nil {
 			return fmt.Errorf("the metadata key %q %w", abbreviate(k), err)
 		}
 		if err := validateText(v); err != nil {
@@ -149,9 +149,10 @@ func validateUnique(batches []Batch, count int) error {
 	return nil
 }
 
-// validateName returns what is wrong with a name, worded to follow what it is
-// the name of.
-func validateName(s string) error {
+// ValidateName returns what is wrong with a name of any kind, worded to follow
+// what it is the name of: it is empty, over [MaxNameSize], has a NUL byte, or is
+// not valid UTF-8. Stores check the names of checkpoints and owners by it.
+func ValidateName(s string) error {
 	if s == "" {
 		return errors.New("is empty")
 	}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+
+	"github.com/evsourcing/evsourcing"
+)
+
+// state says how far an append has come.
+type state int
+
+const (
+	waiting state = iota
+	writing       // it can't be withdrawn any more
+	settled
+)
+
+// A Committer commits appends in groups: whatever waits when a writer is free
+// goes together, and nothing ever waits for a timer. That is group commit, as
+// databases do it for their logs: one sync makes many appends durable.
+//
+// All methods may be called concurrently.
+type Committer struct {
+	write  func(group []*Append)
+	events int
+	bytes  int
+
+	writers sync.WaitGroup
+
+	mu          sync.Mutex // guards everything below
+	ready       *sync.Cond // something waits, or the committer is closed
+	first, last *Append    // of those that wait
+	closed      bool
+	drained     chan struct{} // closed when the writers have ended
+}
+
+// CommitterOptions bound a [Committer].
+type CommitterOptions struct {
+	Events  int // of a group, at most, unless one append has more; if zero, no bound
+	Bytes   int // likewise
+	Writers int // groups that are written at the same time; if zero, one
+}
+
+// NewCommitter returns a committer that hands groups to write, which sets the
+// outcome of each append before it returns, and has to judge each on its own.
+func NewCommitter(o CommitterOptions, write func(group []*Append)) *Committer {
+	c := &Committer{write: write, events: o.Events, bytes: o.Bytes, drained: make(chan struct{})}
+	c.ready = sync.NewCond(&c.mu)
+	for range max(1, o.Writers) {
+		c.writers.Go(c.loop)
+	}
+	go func() {
+		c.writers.Wait()
+		close(c.drained)
+	}()
+	return c
+}
+
+// Commit queues the append and waits for its outcome. When ctx ends while it
+// waits for a writer it is withdrawn, and the context's error returned; later,
+// Commit returns [evsourcing.ErrUncertain], and the append goes on.
+func (c *Committer) Commit(ctx context.Context, a *Append) (evsourcing.AppendResult, error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return evsourcing.AppendResult{}, fmt.Errorf("%w: the store", evsourcing.ErrClosed)
+	}
+	c.push(a)
+	c.mu.Unlock()
+	c.ready.Signal()
+	select {
+	case <-a.done:
+		return a.Result, a.Err
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	was := a.state
+	if was == waiting {
+		c.remove(a)
+	}
+	c.mu.Unlock()
+	switch was {
+	case waiting:
+		return evsourcing.AppendResult{}, ctx.Err()
+	case settled:
+		return a.Result, a.Err
+	}
+	return evsourcing.AppendResult{}, fmt.Errorf("%w: %w", evsourcing.ErrUncertain, ctx.Err())
+}
+
+// Close refuses new appends, and returns when those that wait are settled. When
+// ctx ends first, those that have not begun fail with [evsourcing.ErrClosed], and
+// Close returns the context's error without waiting for those that have.
+func (c *Committer) Close(ctx context.Context) error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.ready.Broadcast()
+	select {
+	case <-c.drained:
+		return nil
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	var refused []*Append
+	for c.first != nil {
+		refused = append(refused, c.first)
+		c.remove(c.first)
+	}
+	c.mu.Unlock()
+	for _, a := range refused {
+		a.Err = fmt.Errorf("%w: the store", evsourcing.ErrClosed)
+	}
+	c.settle(refused)
+	return ctx.Err()
+}
+
+func (c *Committer) loop() {
+	var group []*Append
+	for {
+		if len(group) > 1 {
+			runtime.Gosched() // who has got an answer may have more to say
+		}
+		if group = c.take(group[:0]); len(group) == 0 {
+			return
+		}
+		c.write(group)
+		c.settle(group)
+		clear(group)
+	}
+}
+
+// take waits for a group; it is empty if there won't be another one.
+func (c *Committer) take(group []*Append) []*Append {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.first == nil {
+		if c.closed {
+			return group
+		}
+		c.ready.Wait()
+	}
+	events, bytes := 0, 0
+	for c.first != nil {
+		a := c.first
+		events += a.Events()
+		bytes += a.Size
+		if len(group) > 0 && (c.events > 0 && events > c.events || c.bytes > 0 && bytes > c.bytes) {
+			c.ready.Signal() // for another writer
+			break
+		}
+		c.remove(a)
+		a.state = writing
+		group = append(group, a)
+	}
+	return group
+}
+
+// settle tells the callers.
+func (c *Committer) settle(group []*Append) {
+	c.mu.Lock()
+	for _, a := range group {
+		a.state = settled
+	}
+	c.mu.Unlock()
+	for _, a := range group {
+		a.done <- struct{}{}
+	}
+}
+
+// push adds a to the queue, with mu held.
+func (c *Committer) push(a *Append) {
+	a.prev, a.next = c.last, nil
+	if c.last == nil {
+		c.first = a
+	} else {
+		c.last.next = a
+	}
+	c.last = a
+}
+
+// remove takes a out of the queue, with mu held.
+func (c *Committer) remove(a *Append) {
+	if a.prev == nil {
+		c.first = a.next
+	} else {
+		a.prev.next = a.next
+	}
+	if a.next == nil {
+		c.last = a.prev
+	} else {
+		a.next.prev = a.prev
+	}
+	a.prev, a.next = nil, nil
+}

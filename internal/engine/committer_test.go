@@ -1,0 +1,189 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/google/uuid"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+func newAppend(id string) *engine.Append {
+	return engine.NewAppend([]evsourcing.Batch{{
+		Stream: evsourcing.StreamID{Type: "t", ID: id},
+		Events: []evsourcing.StoredEvent{{ID: uuid.New(), Topic: "x", Version: 1, Data: []byte(id)}},
+	}})
+}
+
+// A gate is a write function that waits to be let through.
+type gate struct {
+	enter chan []string // the streams of a group
+	leave chan struct{}
+}
+
+func newGate() *gate { return &gate{enter: make(chan []string), leave: make(chan struct{})} }
+
+func (g *gate) write(group []*engine.Append) {
+	var names []string
+	for i, a := range group {
+		names = append(names, a.Batches[0].Stream.ID)
+		a.Result = evsourcing.AppendResult{Position: uint64(i + 1)}
+	}
+	g.enter <- names
+	<-g.leave
+}
+
+func TestCommitterWritesWhatWaitsTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := engine.NewCommitter(engine.CommitterOptions{Events: 3}, g.write)
+		var wg sync.WaitGroup
+		commit := func(id string) {
+			wg.Go(func() {
+				if _, err := c.Commit(t.Context(), newAppend(id)); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		commit("a")
+		if got := <-g.enter; len(got) != 1 {
+			t.Errorf("the first group is %v", got)
+		}
+		for _, id := range []string{"b", "c", "d", "e"} {
+			commit(id)
+		}
+		g.leave <- struct{}{}
+		if got := <-g.enter; len(got) != 3 {
+			t.Errorf("the second group is %v, want three of the four that wait", got)
+		}
+		g.leave <- struct{}{}
+		if got := <-g.enter; len(got) != 1 {
+			t.Errorf("the third group is %v", got)
+		}
+		g.leave <- struct{}{}
+		wg.Wait()
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if _, err := c.Commit(t.Context(), newAppend("f")); !errors.Is(err, evsourcing.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}
+
+func TestCommitterWithdrawsWhatWaitsAndNotWhatIsWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := engine.NewCommitter(engine.CommitterOptions{}, g.write)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.Commit(ctx, newAppend("written")); !errors.Is(err, evsourcing.ErrUncertain) || !errors.Is(err, context.Canceled) {
+				t.Errorf("while it is written: %v", err)
+			}
+		})
+		<-g.enter
+		wg.Go(func() {
+			if _, err := c.Commit(ctx, newAppend("withdrawn")); errors.Is(err, evsourcing.ErrUncertain) || !errors.Is(err, context.Canceled) {
+				t.Errorf("while it waits: %v", err)
+			}
+		})
+		wg.Go(func() {
+			if _, err := c.Commit(t.Context(), newAppend("other")); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		g.leave <- struct{}{}
+		if got := <-g.enter; len(got) != 1 || got[0] != "other" {
+			t.Errorf("the next group is %v", got)
+		}
+		g.leave <- struct{}{}
+		wg.Wait()
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCommitterCloseReturnsWhenItsContextEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := engine.NewCommitter(engine.CommitterOptions{}, g.write)
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if _, err := c.Commit(t.Context(), newAppend("written")); err != nil {
+				t.Error(err)
+			}
+		})
+		<-g.enter
+		wg.Go(func() {
+			if _, err := c.Commit(t.Context(), newAppend("waiting")); !errors.Is(err, evsourcing.ErrClosed) {
+				t.Errorf("what waits: %v", err)
+			}
+		})
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := c.Close(ctx); !errors.Is(err, context.Canceled) {
+			t.Errorf("Close: %v", err)
+		}
+		g.leave <- struct{}{}
+		wg.Wait()
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCommitterUnderLoad(t *testing.T) {
+	var mu sync.Mutex
+	seen := map[uuid.UUID]bool{}
+	c := engine.NewCommitter(engine.CommitterOptions{Events: 16, Writers: 2}, func(group []*engine.Append) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, a := range group {
+			id := a.Batches[0].Events[0].ID
+			if seen[id] {
+				t.Error("written twice")
+			}
+			seen[id] = true
+			a.Result.Position = 1
+		}
+	})
+	var wg sync.WaitGroup
+	for range 32 {
+		wg.Go(func() {
+			for i := range 500 {
+				ctx, cancel := context.WithCancel(t.Context())
+				if i%3 == 0 {
+					go cancel()
+				}
+				a := newAppend("s")
+				id := a.Batches[0].Events[0].ID
+				r, err := c.Commit(ctx, a)
+				mu.Lock()
+				switch {
+				case err == nil && (r.Position != 1 || !seen[id]):
+					t.Error("acknowledged and not written")
+				case err != nil && !errors.Is(err, evsourcing.ErrUncertain) && seen[id]:
+					t.Error("withdrawn and written")
+				}
+				mu.Unlock()
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
