@@ -73,3 +73,40 @@ func (c *causeContext) Value(key any) any {
 	}
 	return c.Context.Value(key)
 }
+
+// A TxHandler is a [Handler] that does its work in a transaction of the store
+// that keeps its checkpoint, and saves the checkpoint in it: exactly once, for
+// what the transaction holds. Stores make them, as the method Handler of the
+// sqlite and postgres stores; whoever writes a store implements the interface.
+//
+// Under a TxHandler nothing else saves the checkpoint, and a subscription has
+// one partition.
+type TxHandler interface {
+	// Handle does the work in a transaction of its own, without a checkpoint. A
+	// subscription does not call it; it serves tests of handlers.
+	Handler
+	// CheckpointStore returns the store of the transaction, which has to be the
+	// subscription's.
+	CheckpointStore() CheckpointStore
+	// HandleTx does what Handle does, unless there are no messages, and in the
+	// same transaction saves to as the name's checkpoint.
+	//
+	// Nothing is committed, and the error is ErrFenced, if a checkpoint of the
+	// name is saved that is not at from.Position, or a higher token than to.Token
+	// was claimed or saved. ErrUncertain means that the outcome of the commit is
+	// not known, and any other error that nothing was committed. An error of the
+	// work is returned as it is, and one of the transaction as a TxError. A panic
+	// of the work goes on after the transaction was rolled back.
+	HandleTx(ctx context.Context, name string, from, to Checkpoint, msgs []Message) error
+}
+
+// A TxError is what [TxHandler.HandleTx] fails with when the work is not to
+// blame, but the transaction: the database can't be reached, say. A subscription
+// tries that again until it works, and gives no message up for it.
+type TxError struct{ Err error }
+
+// Error returns the text of the reason.
+func (e *TxError) Error() string { return "evsourcing: the handler's transaction failed: " + e.Err.Error() }
+
+// Unwrap returns the reason.
+func (e *TxError) Unwrap() error { return e.Err }

@@ -103,7 +103,7 @@ func (r *subscriptionRun) hold(asked time.Time) (release func()) {
 
 // lose ends the run because another process has the lease, or may have it.
 func (r *subscriptionRun) lose(err error) {
-	r.cancel(&runFailure{error: fmt.Errorf("the lease is lost: %w", err), lease: true})
+	r.cancel(&runFailure{error: fmt.Errorf("the lease is lost: %w", err), again: true})
 }
 
 // renew renews the lease until ctx ends or the lease is lost.

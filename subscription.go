@@ -110,6 +110,7 @@ type Subscription struct {
 	claimer     Claimer // nil without a lease
 	codec       Codec
 	handler     Handler   // nil for a Relay
+	tx          TxHandler // the handler, if it is one
 	bus         *EventBus // nil for anything else
 	opts        SubscriptionOptions
 	filter      Filter // of stored topics
@@ -125,14 +126,24 @@ type Subscription struct {
 // A log is what [Require] finds in an event store; cp, which keeps the
 // checkpoint, is often the same store. NewSubscription panics on a name that is
 // not valid, on a nil argument, on a filter for a topic that codec does not
-// know, on a Lease that is too short, and if one is asked of a CheckpointStore
-// that is no [Claimer].
+// know, on a Lease that is too short, if one is asked of a CheckpointStore
+// that is no [Claimer], and on a [TxHandler] of another store than cp or with
+// Partitions.
 func NewSubscription(name string, log Log, cp CheckpointStore, codec Codec, h Handler, opts *SubscriptionOptions) *Subscription {
 	s := newSubscription(name, log, cp, codec, opts)
 	if h == nil {
 		s.refuse("the handler is nil")
 	}
 	s.handler = h
+	if tx, ok := h.(TxHandler); ok {
+		if tx.CheckpointStore() != cp {
+			s.refuse("its handler works in transactions of %T, which has to be its checkpoint store and is not", tx.CheckpointStore())
+		}
+		if s.opts.Partitions > 1 {
+			s.refuse("%d partitions: a handler with transactions has one", s.opts.Partitions)
+		}
+		s.tx = tx
+	}
 	s.filterTopics(ownTopics(h))
 	return s
 }

@@ -241,6 +241,8 @@ func (l *subscriptionLane) handle(msgs []Message) error {
 	switch {
 	case r.relay != nil:
 		return r.relay.publish(r.ctx, msgs, l.work.seqs)
+	case r.tx != nil:
+		return r.handleTx(msgs)
 	case l.reactor != nil:
 		return l.reactor.React(ContextWithCause(r.ctx, msgs[0]), msgs[0])
 	case len(msgs) == 1:
@@ -261,7 +263,8 @@ func (l *subscriptionLane) settle(n, givenUp int) {
 	l.decoded = max(0, l.decoded-n)
 	l.single = max(0, l.single-n)
 	l.attempts = 0
-	if givenUp > 0 && r.relay != nil || len(l.work.msgs) == 0 && r.relay == nil {
+	done := len(l.work.msgs) == 0 && r.relay == nil && r.tx == nil
+	if done || givenUp > 0 && (r.relay != nil || r.tx != nil) {
 		r.saveOrFail()
 	}
 }

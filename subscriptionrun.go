@@ -26,14 +26,16 @@ type subscriptionRun struct {
 
 	saving chan struct{} // has one element, which is taken while a checkpoint is saved
 	mu     sync.Mutex    // guards what follows; for writing, saving has to be taken too
-	saved  uint64        // position of the checkpoint
+	saved  Mark          // of the checkpoint
 	last   time.Time     // when it was saved
+
+	uncertain bool // a transaction's outcome was not known, and it seemed lost; guarded by saving
 }
 
 // A runFailure is the cause with which a run that has failed ends its context.
 type runFailure struct {
 	error
-	lease bool // the lease is lost, and may be had again
+	again bool // the lease is lost and may be had again, or another attempt has moved the checkpoint
 }
 
 func (f *runFailure) Unwrap() error { return f.error }
@@ -95,10 +97,11 @@ func (r *subscriptionRun) failStore(err error) {
 	r.fail(err)
 }
 
-// lost reports whether the run has ended because it lost its lease.
+// lost reports whether the run has ended because it lost its lease, or its place:
+// it may begin again.
 func (r *subscriptionRun) lost() bool {
 	f, ok := context.Cause(r.ctx).(*runFailure)
-	return ok && f.lease
+	return ok && f.again
 }
 
 // reason returns why the run has failed; nil if its context ended without that.
@@ -168,7 +171,7 @@ func (r *subscriptionRun) start() error {
 			return err
 		}
 	}
-	r.saved = at.Position
+	r.saved = at
 	r.mark = newWatermark(at, r.progress.reach)
 	r.progress.reach(at.Position)
 	lanes := r.opts.Partitions
@@ -204,6 +207,9 @@ func (r *subscriptionRun) begin() (Mark, error) {
 	if err != nil {
 		return at, err
 	}
+	if r.tx != nil {
+		return at, r.commit(r.ctx, at, nil)
+	}
 	return at, r.checkpoints.SaveCheckpoint(r.ctx, r.name, Checkpoint{Position: at.Position, EventID: at.EventID, Token: r.token})
 }
 
@@ -228,17 +234,25 @@ func (r *subscriptionRun) save(ctx context.Context) error {
 	defer func() { r.saving <- struct{}{} }()
 	return r.insist(ctx, "saving the checkpoint", func() error {
 		m, _ := r.mark.settled() // again, if more is settled since the last attempt
-		if m.Position == r.saved {
+		if m.Position == r.saved.Position {
 			return nil
+		}
+		if r.tx != nil {
+			return r.commit(ctx, m, nil)
 		}
 		err := r.checkpoints.SaveCheckpoint(ctx, r.name, Checkpoint{Position: m.Position, EventID: m.EventID, Token: r.token})
 		if err == nil {
-			r.mu.Lock()
-			r.saved, r.last = m.Position, time.Now()
-			r.mu.Unlock()
+			r.setSaved(m)
 		}
 		return err
 	})
+}
+
+// setSaved notes the checkpoint that was saved.
+func (r *subscriptionRun) setSaved(m Mark) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.saved, r.last = m, time.Now()
 }
 
 // saveOrFail ends the run if the checkpoint can't be saved.
@@ -265,5 +279,5 @@ func (r *subscriptionRun) saveDue() (wait time.Duration, ok bool) {
 	m, all := r.mark.settled()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return lazySave - time.Since(r.last), all && m.Position != r.saved
+	return lazySave - time.Since(r.last), all && m.Position != r.saved.Position
 }
