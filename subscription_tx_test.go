@@ -229,6 +229,83 @@ func TestTxHandlerOutcomes(t *testing.T) {
 	}
 }
 
+// The same for transactions that only save a checkpoint.
+func TestTxHandlerOutcomesWithoutMessages(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]error{
+		"nobody knows":       evsourcing.ErrUncertain,
+		"it seems a fence":   evsourcing.ErrFenced,
+		"the database fails": errSub,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newTxStore()
+				head := write(t, s, "other", "a", 2)
+				n := 0
+				s.fate = func() txFate {
+					if n++; n == 1 {
+						return txFate{lost: true, answer: answer}
+					}
+					return txFate{}
+				}
+				r := start(t, s.subscribe(s.handler(nil), evsourcing.SubscriptionOptions{Filter: evsourcing.Filter{Topics: []string{"note"}}}))
+				r.reach(t, head)
+				r.stop(t)
+				assert.Equal(t, head, checkpointOf(t, s, "board").Position)
+				assert.Equal(t, 2, n)
+			})
+		})
+	}
+}
+
+func TestTxHandlerEndsAtOnceWhenAnotherHasTheToken(t *testing.T) {
+	t.Parallel()
+	s := newTxStore()
+	write(t, s, "note", "a", 3)
+	calls := 0
+	h := s.handler(func(ctx context.Context, _ *[]uint64, _ []evsourcing.Message) error {
+		calls++
+		_, err := s.Claim(ctx, "board", "somebody else", time.Minute)
+		return err
+	})
+	err := s.subscribe(h, evsourcing.SubscriptionOptions{}).Run(within(t, time.Minute))
+	require.ErrorIs(t, err, evsourcing.ErrFenced)
+	assert.Equal(t, 1, calls)
+}
+
+func TestTxHandlerKeepsThatAMessageWasGivenUp(t *testing.T) {
+	t.Parallel()
+	s := newTxStore()
+	head := write(t, s, "note", "a", 1)
+	h := s.handler(func(context.Context, *[]uint64, []evsourcing.Message) error { return errSub })
+	r := start(t, s.subscribe(h, evsourcing.SubscriptionOptions{
+		Retry:     evsourcing.RetryPolicy{MaxAttempts: 1},
+		OnFailure: func(context.Context, evsourcing.DeadLetter) error { return nil },
+	}))
+	r.reach(t, head)
+	head = write(t, s, "note", "a", 1)
+	r.reach(t, head)
+	assert.GreaterOrEqual(t, checkpointOf(t, s, "board").Position, head-1, "it was saved before the next one")
+	r.stop(t)
+}
+
+func TestTxHandlerNamesTheCauseOfWhatItStores(t *testing.T) {
+	t.Parallel()
+	s := newTxStore()
+	head := write(t, s, "note", "a", 1)
+	var cause string
+	var m evsourcing.Message
+	h := s.handler(func(ctx context.Context, _ *[]uint64, msgs []evsourcing.Message) error {
+		m, cause = msgs[0], evsourcing.MetadataFromContext(ctx)[evsourcing.MetaCausationID]
+		return nil
+	})
+	r := start(t, s.subscribe(h, evsourcing.SubscriptionOptions{}))
+	r.reach(t, head)
+	r.stop(t)
+	assert.Equal(t, m.ID.String(), cause)
+}
+
 func TestTxHandlerWaitsForItsDatabaseWithoutGivingUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,7 @@ func (r *subscriptionRun) commit(ctx context.Context, to Mark, msgs []Message) e
 	from := Checkpoint{Position: r.saved.Position, EventID: r.saved.EventID, Token: r.token}
 	err := r.tx.HandleTx(ctx, r.name, from, Checkpoint{Position: to.Position, EventID: to.EventID, Token: r.token}, msgs)
 	if isSafely(err, ErrUncertain, ErrFenced) {
-		err = r.resolve(from, to, err)
+		err = r.resolve(ctx, from, to, err)
 	}
 	if err == nil {
 		r.setSaved(to)
@@ -54,13 +54,7 @@ func (r *subscriptionRun) commit(ctx context.Context, to Mark, msgs []Message) e
 // resolve finds out what became of a transaction whose error leaves that open.
 // It returns nil if it was committed, and ends the run if the checkpoint is
 // somebody else's by now.
-func (r *subscriptionRun) resolve(from Checkpoint, to Mark, cause error) error {
-	ctx := r.ctx
-	if ctx.Err() != nil {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), stopWait)
-		defer cancel()
-	}
+func (r *subscriptionRun) resolve(ctx context.Context, from Checkpoint, to Mark, cause error) error {
 	var cp Checkpoint
 	var known bool
 	err := r.insist(ctx, "reading the checkpoint", func() (err error) {
