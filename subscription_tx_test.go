@@ -207,25 +207,27 @@ func TestTxHandlerOutcomes(t *testing.T) {
 		"lost, because of something that is gone":   {lost: true, answer: errSub},
 		"lost, by an error that only seems a fence": {lost: true, answer: fmt.Errorf("of something else: %w", evsourcing.ErrFenced)},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				s := newTxStore()
-				head := write(t, s, "note", "a", 10)
-				n := 0
-				s.fate = func() txFate {
-					if n++; n == 2 {
-						return fate
+		for nth := 1; nth <= 2; nth++ { // the first one has no checkpoint to compare with
+			t.Run(fmt.Sprint(name, ", transaction ", nth), func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					s := newTxStore()
+					head := write(t, s, "note", "a", 10)
+					n := 0
+					s.fate = func() txFate {
+						if n++; n == nth {
+							return fate
+						}
+						return txFate{}
 					}
-					return txFate{}
-				}
-				r := start(t, s.subscribe(s.handler(nil), evsourcing.SubscriptionOptions{BatchSize: 3}))
-				r.reach(t, head)
-				assert.NoError(t, r.Status().Err)
-				r.stop(t)
-				assert.Equal(t, positionsUpTo(head), s.board)
+					r := start(t, s.subscribe(s.handler(nil), evsourcing.SubscriptionOptions{BatchSize: 3}))
+					r.reach(t, head)
+					assert.NoError(t, r.Status().Err)
+					r.stop(t)
+					assert.Equal(t, positionsUpTo(head), s.board)
+				})
 			})
-		})
+		}
 	}
 }
 
