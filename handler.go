@@ -106,7 +106,9 @@ type TxHandler interface {
 type TxError struct{ Err error }
 
 // Error returns the text of the reason.
-func (e *TxError) Error() string { return "evsourcing: the handler's transaction failed: " + e.Err.Error() }
+func (e *TxError) Error() string {
+	return "evsourcing: the handler's transaction failed: " + e.Err.Error()
+}
 
 // Unwrap returns the reason.
 func (e *TxError) Unwrap() error { return e.Err }
