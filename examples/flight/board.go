@@ -10,6 +10,7 @@ import (
 	"sync"
 	"text/tabwriter"
 
+	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/examples/flight/aircraft"
 )
 
@@ -79,8 +80,19 @@ func (t delayTable) differences(name string, want delayTable) []string {
 	return lines
 }
 
-// A delayBoard keeps a table of delays up to date, from what it hears of
-// aircraft.
+// A board is a table of delays that a follower keeps up to date.
+type board interface {
+	// handler returns what tells the board of aircraft that have taken off.
+	handler() evsourcing.Handler
+	// read returns the table as it is now.
+	read(ctx context.Context) (delayTable, error)
+	// lasts reports whether the board is still there when the program runs
+	// again.
+	lasts() bool
+}
+
+// A delayBoard is a board in memory. What it hears of comes from a bus, or from
+// the log.
 type delayBoard struct {
 	mu    sync.Mutex // guards table: different aircraft take off side by side
 	table delayTable
@@ -95,6 +107,14 @@ func (b *delayBoard) takenOff(_ context.Context, _ string, e aircraft.TakenOff) 
 	b.table.add(e.Airport, e.Delay)
 	return nil
 }
+
+func (b *delayBoard) handler() evsourcing.Handler {
+	return evsourcing.Each(evsourcing.On(b.takenOff))
+}
+
+func (b *delayBoard) read(context.Context) (delayTable, error) { return b.snapshot(), nil }
+
+func (b *delayBoard) lasts() bool { return false }
 
 // snapshot returns the table as it is now.
 func (b *delayBoard) snapshot() delayTable {

@@ -13,19 +13,20 @@ import (
 // reactors what this process has saved, once; a subscription reads what is
 // stored, whoever stored it, and asks again until it has succeeded.
 type follower struct {
-	board        *delayBoard
+	board        board
 	log          evsourcing.Log
 	subscription *evsourcing.Subscription
 	stop         context.CancelFunc // ends Run
 	ended        chan error         // gets what Run returned
 }
 
-// newFollower returns a follower of what will be stored from now on. It does
-// not follow before start. The store must be a log and keep checkpoints.
+// newFollower returns a follower that keeps the board. It does not follow before
+// start. The store must be a log and keep checkpoints.
 //
-// Its board is in memory and empty, so a checkpoint that an earlier one has left
-// in the store is not its own: where it begins is saved over that.
-func newFollower(ctx context.Context, store evsourcing.EventStore, logger *slog.Logger) (*follower, error) {
+// A board that lasts goes on where it was. One that does not is empty, so a
+// checkpoint that an earlier one has left in the store is not its own: it shows
+// what is stored from now on, and where that begins is saved.
+func newFollower(ctx context.Context, store evsourcing.EventStore, b board, logger *slog.Logger) (*follower, error) {
 	log, err := evsourcing.Require[evsourcing.Log](store)
 	if err != nil {
 		return nil, err
@@ -34,17 +35,22 @@ func newFollower(ctx context.Context, store evsourcing.EventStore, logger *slog.
 	if err != nil {
 		return nil, err
 	}
-	head, err := log.Head(ctx)
-	if err != nil {
-		return nil, err
+	if !b.lasts() {
+		head, err := log.Head(ctx)
+		if err != nil {
+			return nil, err
+		}
+		begin := evsourcing.Checkpoint{Position: head.Position, EventID: head.EventID}
+		if err := checkpoints.SaveCheckpoint(ctx, boardName, begin); err != nil {
+			return nil, err
+		}
 	}
-	begin := evsourcing.Checkpoint{Position: head.Position, EventID: head.EventID}
-	if err := checkpoints.SaveCheckpoint(ctx, boardName, begin); err != nil {
-		return nil, err
-	}
-	f := &follower{board: newDelayBoard(), log: log, ended: make(chan error, 1)}
-	f.subscription = evsourcing.NewSubscription(boardName, log, checkpoints, aircraft.Events(),
-		evsourcing.Each(evsourcing.On(f.board.takenOff)), &evsourcing.SubscriptionOptions{Logger: logger})
+	f := &follower{board: b, log: log, ended: make(chan error, 1)}
+	f.subscription = evsourcing.NewSubscription(boardName, log, checkpoints, aircraft.Events(), b.handler(),
+		&evsourcing.SubscriptionOptions{
+			Filter: evsourcing.Filter{Topics: []string{aircraft.TakenOff{}.Topic()}},
+			Logger: logger,
+		})
 	return f, nil
 }
 

@@ -26,7 +26,7 @@ func takeOff(t *testing.T, store evsourcing.EventStore, id, airport string, dela
 // follow returns a follower that has started.
 func follow(t *testing.T, store evsourcing.EventStore) *follower {
 	t.Helper()
-	f, err := newFollower(t.Context(), store, slog.New(slog.DiscardHandler))
+	f, err := newFollower(t.Context(), store, newDelayBoard(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	f.start(t.Context())
 	return f
@@ -50,7 +50,7 @@ func TestFollower(t *testing.T) {
 	takeOff(t, store, "B", "DTW", -6)
 	takeOff(t, store, "C", "ATL", 0)
 	require.NoError(t, f.close(t.Context()))
-	assert.Equal(t, delayTable{"DTW": {2, 60, 1}, "ATL": {1, 0, 0}}, f.board.snapshot())
+	assert.Equal(t, delayTable{"DTW": {2, 60, 1}, "ATL": {1, 0, 0}}, f.board.(*delayBoard).snapshot())
 
 	head, err := store.Head(t.Context())
 	require.NoError(t, err)
@@ -76,7 +76,7 @@ func TestFollowerOfALogWithAPast(t *testing.T) {
 			f := follow(t, store)
 			takeOff(t, store, "B", "ATL", 5)
 			require.NoError(t, f.close(t.Context()))
-			assert.Equal(t, delayTable{"ATL": {1, 5, 0}}, f.board.snapshot())
+			assert.Equal(t, delayTable{"ATL": {1, 5, 0}}, f.board.(*delayBoard).snapshot())
 		})
 	}
 }
@@ -106,7 +106,7 @@ func TestFollowerOfASlowLog(t *testing.T) {
 			defer cancel()
 			assert.ErrorIs(t, f.close(ctx), tt.err)
 			assert.Equal(t, tt.closing, time.Since(start))
-			assert.Equal(t, tt.want, f.board.snapshot())
+			assert.Equal(t, tt.want, f.board.(*delayBoard).snapshot())
 		})
 	}
 }
@@ -157,10 +157,10 @@ func TestFollowerCannotSaveItsCheckpoint(t *testing.T) {
 	f := follow(t, store)
 	takeOff(t, store, "A", "DTW", 66)
 	assert.ErrorIs(t, f.close(t.Context()), evsourcing.ErrFenced)
-	assert.Equal(t, delayTable{"DTW": {1, 66, 1}}, f.board.snapshot())
+	assert.Equal(t, delayTable{"DTW": {1, 66, 1}}, f.board.(*delayBoard).snapshot())
 
 	takeOff(t, store, "B", "DTW", 0)
-	_, err := newFollower(t.Context(), store, slog.New(slog.DiscardHandler))
+	_, err := newFollower(t.Context(), store, newDelayBoard(), slog.New(slog.DiscardHandler))
 	assert.ErrorIs(t, err, evsourcing.ErrFenced)
 }
 
@@ -179,11 +179,11 @@ func (s *storeWithoutHead) Head(ctx context.Context) (evsourcing.Mark, error) {
 
 func TestFollowerOfAStoreThatFails(t *testing.T) {
 	broken := errors.New("the disk is on fire")
-	_, err := newFollower(t.Context(), &storeWithoutHead{evsourcing.NewMemoryStore(), broken}, slog.New(slog.DiscardHandler))
+	_, err := newFollower(t.Context(), &storeWithoutHead{evsourcing.NewMemoryStore(), broken}, newDelayBoard(), slog.New(slog.DiscardHandler))
 	assert.ErrorIs(t, err, broken)
 
 	store := &storeWithoutHead{evsourcing.NewMemoryStore(), nil}
-	f, err := newFollower(t.Context(), store, slog.New(slog.DiscardHandler))
+	f, err := newFollower(t.Context(), store, newDelayBoard(), slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	store.err = broken
 	f.start(t.Context())
@@ -205,7 +205,7 @@ func TestFollowerOfAStoreThatCannot(t *testing.T) {
 		"evsourcing.Log":             storeOnly{store},
 		"evsourcing.CheckpointStore": logOnly{store, store},
 	} {
-		_, err := newFollower(t.Context(), store, slog.New(slog.DiscardHandler))
+		_, err := newFollower(t.Context(), store, newDelayBoard(), slog.New(slog.DiscardHandler))
 		require.ErrorIs(t, err, errors.ErrUnsupported)
 		assert.ErrorContains(t, err, want)
 	}

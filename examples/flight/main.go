@@ -101,6 +101,6 @@ func replayFile(ctx context.Context, name string, stdout, stderr io.Writer, logg
 	// FILE may be a pipe that nothing comes out of: closing it ends the wait.
 	defer context.AfterFunc(ctx, func() { _ = file.Close() })()
 
-	r := &replay{store: newStore(), logger: logger, stdout: stdout, stderr: stderr, progress: newProgress(stderr)}
+	r := &replay{store: newStore(), board: newDelayBoard(), logger: logger, stdout: stdout, stderr: stderr, progress: newProgress(stderr)}
 	return r.run(ctx, file)
 }

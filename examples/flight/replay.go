@@ -22,22 +22,29 @@ import (
 // means, nor whether its time is the planned one; the replay takes the delay
 // for that of the departure and the time for the planned departure.
 //
-// Two delay boards are kept meanwhile, one by a reactor on the bus and one by a
-// subscription to the log. In the end both must agree with plain sums over the
-// rows.
+// What an earlier replay has stored is not stored again: a replay that was cut
+// short is resumed by starting it once more.
+//
+// Two delay boards are kept meanwhile, one by a reactor on the bus, which hears of
+// what this replay stores, and one by a subscription to the log, which has what
+// is stored. In the end both must agree with plain sums over the rows.
 type replay struct {
 	store    evsourcing.EventStore
+	board    board // the log's
 	logger   *slog.Logger
 	stdout   io.Writer
 	stderr   io.Writer
 	progress *progress
 
 	fleet     *evsourcing.Repository[aircraft.Aircraft]
-	rows      int  // stored whole
-	events    int  // stored
-	malformed int  // rows that could not be read
-	complete  bool // the file has been replayed to its end
-	sums      delayTable
+	rows      int        // stored whole
+	events    int        // stored by this replay
+	found     int        // events that an earlier replay has stored
+	within    bool       // the last row was found whole: there may be more that are
+	malformed int        // rows that could not be read
+	complete  bool       // the file has been replayed to its end
+	sums      delayTable // of all rows whose aircraft have taken off
+	flown     delayTable // of those that did so in this replay
 }
 
 // errMalformed and errDiffers say why a replay to the end of the file is not a
@@ -56,20 +63,20 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	}
 	finishing, stop := withGrace(ctx, closeTimeout)
 	defer stop()
-	f, err := newFollower(finishing, r.store, r.logger)
+	f, err := newFollower(finishing, r.store, r.board, r.logger)
 	if err != nil {
 		return err
 	}
-	board := newDelayBoard()
+	ofBus := newDelayBoard()
 	bus := evsourcing.NewEventBus(&evsourcing.EventBusOptions{Codec: aircraft.Events(), Logger: r.logger})
-	if err := bus.Subscribe(boardName, evsourcing.On(board.takenOff)); err != nil {
+	if err := bus.Subscribe(boardName, evsourcing.On(ofBus.takenOff)); err != nil {
 		return err
 	}
 	if err := bus.Listen(); err != nil {
 		return err
 	}
 	r.fleet = aircraft.NewRepository(r.store, &evsourcing.RepositoryOptions{Bus: bus, Logger: r.logger})
-	r.sums = delayTable{}
+	r.sums, r.flown = delayTable{}, delayTable{}
 
 	start := time.Now()
 	f.start(ctx)
@@ -83,7 +90,11 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	elapsed := time.Since(start)
 
 	r.progress.clear()
-	return errors.Join(err, r.report(board.snapshot(), f.board.snapshot(), elapsed))
+	ofLog, readErr := r.board.read(closing)
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	return errors.Join(err, r.report(ofBus.snapshot(), ofLog, elapsed))
 }
 
 // fly replays rows. It returns the context's cause if ctx ended it; finishing is
@@ -111,38 +122,54 @@ func (r *replay) fly(ctx, finishing context.Context, rows iter.Seq2[row, error])
 	return nil
 }
 
-// flyRow stores the events of one row.
+// flyRow stores the events of one row, but for those that are stored already: the
+// version of its aircraft says how many these are.
 func (r *replay) flyRow(ctx context.Context, row row) error {
 	id := row.id()
-	_, err := r.fleet.Create(ctx, id, aircraft.Do(aircraft.Schedule(aircraft.Plan{
-		Origin:      row.origin,
-		Destination: row.destination,
-		Departure:   row.departure,
-		Distance:    row.distance,
-	})))
-	if err != nil {
+	stored := 0
+	switch a, err := r.fleet.Load(ctx, id); {
+	case err == nil:
+		stored = int(a.Version())
+	case !errors.Is(err, evsourcing.ErrNotFound):
 		return err
 	}
-	r.events++
-	if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.TakeOff(row.delay))); err != nil {
-		return err
+	r.found += stored
+	if stored < 1 {
+		if _, err := r.fleet.Create(ctx, id, aircraft.Do(aircraft.Schedule(aircraft.Plan{
+			Origin:      row.origin,
+			Destination: row.destination,
+			Departure:   row.departure,
+			Distance:    row.distance,
+		}))); err != nil {
+			return err
+		}
+		r.events++
 	}
-	r.events++
+	if stored < 2 {
+		if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.TakeOff(row.delay))); err != nil {
+			return err
+		}
+		r.events++
+		r.flown.add(row.origin, row.delay)
+	}
 	r.sums.add(row.origin, row.delay)
-	if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.Land(row.destination))); err != nil {
-		return err
+	if stored < 3 {
+		if _, err := r.fleet.Update(ctx, id, aircraft.Do(aircraft.Land(row.destination))); err != nil {
+			return err
+		}
+		r.events++
 	}
-	r.events++
 	r.rows++
+	r.within = stored >= 3
 	return nil
 }
 
-// report prints what the bus's board shows, what was saved and how fast, and
-// whether that board and the log's are right.
+// report prints what the log's board shows, what was saved and how fast, and
+// whether that board and the bus's are right.
 func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 	var b bytes.Buffer
-	if len(ofBus) > 0 {
-		_ = ofBus.print(&b, 10) // a buffer takes everything
+	if len(ofLog) > 0 {
+		_ = ofLog.print(&b, 10) // a buffer takes everything
 		fmt.Fprintln(&b)
 	}
 	fmt.Fprintf(&b, "saved %d rows, %d events", r.rows, r.events)
@@ -150,12 +177,24 @@ func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 		fmt.Fprintf(&b, " in %v, %.0f events/s", elapsed.Round(time.Millisecond), float64(r.events)/elapsed.Seconds())
 	}
 	fmt.Fprintln(&b)
+	if r.found > 0 {
+		fmt.Fprintf(&b, "found %d events of an earlier replay\n", r.found)
+	}
 	var err error
 	if r.malformed > 0 {
 		fmt.Fprintf(&b, "left out %d malformed rows\n", r.malformed)
 		err = errMalformed
 	}
-	diff := append(ofBus.differences("the bus's board", r.sums), ofLog.differences("the log's board", r.sums)...)
+	diff := ofBus.differences("the bus's board", r.flown)
+	partial := false
+	switch {
+	case !r.board.lasts():
+		diff = append(diff, ofLog.differences("the log's board", r.flown)...)
+	case !r.complete && r.within: // the log has more rows than were read
+		partial = true
+	default:
+		diff = append(diff, ofLog.differences("the log's board", r.sums)...)
+	}
 	if len(diff) > 0 {
 		for _, line := range diff {
 			fmt.Fprintln(&b, line)
@@ -163,6 +202,8 @@ func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 		err = errors.Join(err, errDiffers)
 	} else if r.complete {
 		fmt.Fprintln(&b, "both boards agree with the file")
+	} else if partial {
+		fmt.Fprintln(&b, "ended among the rows of an earlier replay: the boards are not compared")
 	} else {
 		fmt.Fprintln(&b, "both boards agree with what was saved")
 	}

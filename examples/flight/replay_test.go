@@ -26,6 +26,7 @@ func newReplay(store evsourcing.EventStore) (r *replay, stdout, stderr *bytes.Bu
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	return &replay{
 		store:    store,
+		board:    newDelayBoard(),
 		logger:   slog.New(slog.DiscardHandler),
 		stdout:   stdout,
 		stderr:   stderr,
@@ -130,7 +131,7 @@ func TestReplayBoardDiffers(t *testing.T) {
 		{wrong, wrong, busDiffers + logDiffers}, // that they agree is not enough
 	} {
 		r, stdout, _ := newReplay(evsourcing.NewMemoryStore())
-		r.sums = right
+		r.sums, r.flown = right, right
 		assert.ErrorIs(t, r.report(tt.ofBus, tt.ofLog, time.Second), errDiffers)
 		_, rest, _ := strings.Cut(stdout.String(), "\n\n")
 		assert.Equal(t, "saved 0 rows, 0 events\n"+tt.want, rest)
@@ -322,4 +323,62 @@ func TestReplayStoreFails(t *testing.T) {
 	assert.ErrorContains(t, err, "line 3: ")
 	assert.Contains(t, stdout.String(), "saved 1 rows, 5 events")
 	assert.Contains(t, stdout.String(), "both boards agree with what was saved\n")
+}
+
+// lastingBoard is a board that is still there when a replay runs again.
+type lastingBoard struct{ *delayBoard }
+
+func (lastingBoard) lasts() bool { return true }
+
+// Whichever append was the last, the next replay stores the rest and no more.
+func TestReplayIsResumed(t *testing.T) {
+	const rows = 5
+	text, want := file(rand.New(rand.NewPCG(0, 0)), rows)
+	died := errors.New("the program was killed")
+	for n := 1; n <= 3*rows; n++ {
+		store := evsourcing.NewMemoryStore()
+		board := lastingBoard{newDelayBoard()}
+		r, _, _ := newReplay(&interruptedStore{MemoryStore: store, n: n, before: func(context.Context) error { return died }})
+		r.board = board
+		require.ErrorIs(t, r.run(t.Context(), strings.NewReader(text)), died)
+
+		r, stdout, _ := newReplay(store)
+		r.board = board
+		require.NoError(t, r.run(t.Context(), strings.NewReader(text)))
+		assert.Len(t, stored(t, store), 3*rows)
+		assert.Equal(t, want, board.snapshot())
+		assert.Contains(t, stdout.String(), fmt.Sprintf("saved %d rows, %d events in", rows, 3*rows-n+1))
+		if n > 1 {
+			assert.Contains(t, stdout.String(), fmt.Sprintf("\nfound %d events of an earlier replay\n", n-1))
+		}
+		assert.Contains(t, stdout.String(), "both boards agree with the file\n")
+	}
+}
+
+// A board in memory shows the flights of its own replay.
+func TestReplayIsResumedWithAnEmptyBoard(t *testing.T) {
+	store := evsourcing.NewMemoryStore()
+	r, _, _ := newReplay(store)
+	require.NoError(t, r.run(t.Context(), strings.NewReader(header+"\n"+row1+"\n")))
+	r, stdout, _ := newReplay(store)
+	require.NoError(t, r.run(t.Context(), strings.NewReader(header+"\n"+row1+"\n"+row2+"\n")))
+	assert.Contains(t, stdout.String(), "found 3 events of an earlier replay\nboth boards agree with the file\n")
+	assert.NotContains(t, stdout.String(), "DTW")
+}
+
+// An interrupted replay does not judge what it has not read.
+func TestReplayInterruptedAmongTheRowsOfAnEarlierOne(t *testing.T) {
+	store := evsourcing.NewMemoryStore()
+	board := lastingBoard{newDelayBoard()}
+	r, _, _ := newReplay(store)
+	r.board = board
+	require.NoError(t, r.run(t.Context(), strings.NewReader(header+"\n"+row1+"\n"+row2+"\n")))
+	ctx, cancel := context.WithCancel(t.Context())
+	r, stdout, _ := newReplay(store)
+	r.board = board
+	require.ErrorIs(t, r.run(ctx, io.MultiReader(strings.NewReader(header+"\n"+row1+"\n"), readerFunc(func() error {
+		cancel()
+		return io.EOF
+	}), strings.NewReader(row2+"\n"))), context.Canceled)
+	assert.Contains(t, stdout.String(), "ended among the rows of an earlier replay: the boards are not compared\n")
 }
