@@ -40,7 +40,7 @@ type Committer struct {
 // CommitterOptions bound a [Committer].
 type CommitterOptions struct {
 	Events  int // of a group, at most, unless one append has more; if zero, no bound
-	Bytes   int // likewise
+	Bytes   int // likewise; if zero, no bound
 	Writers int // groups that are written at the same time; if zero, one
 }
 
