@@ -25,6 +25,7 @@ const (
 // All methods may be called concurrently.
 type Committer struct {
 	write  func(group []*Append)
+	begin  func(idle func() bool) (bool, error)
 	events int
 	bytes  int
 
@@ -42,12 +43,20 @@ type CommitterOptions struct {
 	Events  int // of a group, at most, unless one append has more; if zero, no bound
 	Bytes   int // likewise; if zero, no bound
 	Writers int // groups that are written at the same time; if zero, one
+
+	// Begin gets what a writer needs before it can write, a lock for example.
+	// It is called when something waits, and while it runs all that waits can
+	// still be withdrawn: so it may take long. It gives up, and returns false,
+	// when idle says that nothing waits any more. After true, write follows,
+	// with an empty group if all was withdrawn meanwhile; an error becomes that
+	// of a group. If nil, writers need nothing.
+	Begin func(idle func() bool) (bool, error)
 }
 
 // NewCommitter returns a committer that hands groups to write, which sets the
 // outcome of each append before it returns, and has to judge each on its own.
 func NewCommitter(o CommitterOptions, write func(group []*Append)) *Committer {
-	c := &Committer{write: write, events: o.Events, bytes: o.Bytes, drained: make(chan struct{})}
+	c := &Committer{write: write, begin: o.Begin, events: o.Events, bytes: o.Bytes, drained: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
 	for range max(1, o.Writers) {
 		c.writers.Go(c.loop)
@@ -124,25 +133,73 @@ func (c *Committer) loop() {
 		if len(group) > 1 {
 			runtime.Gosched() // who has got an answer may have more to say
 		}
-		if group = c.take(group[:0]); len(group) == 0 {
-			return
+		if c.begin == nil {
+			if group = c.take(group[:0]); len(group) == 0 {
+				return
+			}
+			c.write(group)
+		} else {
+			if !c.await() {
+				return
+			}
+			ok, err := c.begin(c.idle)
+			if !ok && err == nil {
+				continue
+			}
+			group = c.grab(group[:0])
+			if err == nil {
+				c.write(group)
+			} else {
+				for _, a := range group {
+					a.Err = err
+				}
+			}
 		}
-		c.write(group)
 		c.settle(group)
 		clear(group)
 	}
+}
+
+// await returns when something waits, or false if nothing will any more.
+func (c *Committer) await() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.awaitLocked()
+}
+
+func (c *Committer) awaitLocked() bool {
+	for c.first == nil {
+		if c.closed {
+			return false
+		}
+		c.ready.Wait()
+	}
+	return true
+}
+
+// idle reports whether nothing waits.
+func (c *Committer) idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first == nil
 }
 
 // take waits for a group; it is empty if there won't be another one.
 func (c *Committer) take(group []*Append) []*Append {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.first == nil {
-		if c.closed {
-			return group
-		}
-		c.ready.Wait()
-	}
+	c.awaitLocked()
+	return c.grabLocked(group)
+}
+
+// grab takes a group of what waits, which may be nothing.
+func (c *Committer) grab(group []*Append) []*Append {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.grabLocked(group)
+}
+
+func (c *Committer) grabLocked(group []*Append) []*Append {
 	events, bytes := 0, 0
 	for c.first != nil {
 		a := c.first

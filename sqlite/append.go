@@ -1,0 +1,254 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	zsqlite "zombiezen.com/go/sqlite"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+// Append implements [evsourcing.EventStore]. It waits for its turn, and until
+// the events are as durable as [Options].Durability says. Within a transaction
+// of [Store.Handler] or [Store.Replace], whose context ctx must be or come from,
+// it returns at once, and the events are stored if the transaction is.
+func (s *Store) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+	if err := ctx.Err(); err != nil {
+		return evsourcing.AppendResult{}, err
+	}
+	if err := evsourcing.Validate(batches...); err != nil {
+		return evsourcing.AppendResult{}, err
+	}
+	a := engine.NewAppend(batches)
+	t, err := s.joined(ctx)
+	if err != nil {
+		return evsourcing.AppendResult{}, err
+	}
+	if t != nil {
+		return t.append(s, a)
+	}
+	return s.committer.Commit(ctx, a)
+}
+
+// beginGroup begins a transaction for the committer.
+func (s *Store) beginGroup(idle func() bool) (bool, error) {
+	s.writer <- struct{}{}
+	err := s.begin(s.appends, func() error {
+		if idle() {
+			return errGaveUp
+		}
+		return nil
+	})
+	if err != nil {
+		s.unlock()
+	}
+	if errors.Is(err, errGaveUp) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// writeGroup stores appends in the transaction that beginGroup has begun.
+func (s *Store) writeGroup(group []*engine.Append) {
+	defer s.unlock()
+	err := s.tryGroup(group)
+	primary, _ := code(err)
+	if primary == zsqlite.ResultFull && len(group) > 1 {
+		// There may be room for some.
+		for i := range group {
+			one := group[i : i+1]
+			if err := s.begin(s.appends, func() error { return nil }); err != nil {
+				fail(one, err)
+				continue
+			}
+			fail(one, s.tryGroup(one))
+		}
+		return
+	}
+	fail(group, err)
+}
+
+// fail sets the outcome of all appends if err is not nil.
+func fail(group []*engine.Append, err error) {
+	if err == nil {
+		return
+	}
+	for _, a := range group {
+		a.Result, a.Err = evsourcing.AppendResult{}, err
+	}
+}
+
+// tryGroup stores a group and ends the transaction, which is the append writer's.
+// After an error nothing is stored, unless it is an ErrUncertain.
+func (s *Store) tryGroup(group []*engine.Append) error {
+	c := s.appends
+	defer c.rollback()
+	before, err := c.last()
+	if err != nil {
+		return s.explain("appending", err)
+	}
+	last := before
+	for _, a := range group {
+		if last, err = c.append(a, last); err != nil {
+			return s.explain("appending", err)
+		}
+	}
+	if last == before {
+		return nil
+	}
+	if err := s.commit(c); err != nil {
+		return err
+	}
+	s.committed(uint64(last))
+	return nil
+}
+
+// last returns the last position.
+func (c *conn) last() (last int64, err error) {
+	_, err = c.row(lastPosition, nil, func(stmt *zsqlite.Stmt) { last = stmt.ColumnInt64(0) })
+	return last, err
+}
+
+// append stores one append behind the position last, and returns the new last
+// one. The append's outcome is set; an error is one after which the transaction
+// can't go on.
+func (c *conn) append(a *engine.Append, last int64) (int64, error) {
+	position, header := last, 0
+	versions := make([]uint64, len(a.Batches))
+	for i := range a.Batches {
+		b := &a.Batches[i]
+		version, guard := int64(b.Expected), int64(b.Expected)
+		if b.Expected == evsourcing.AnyVersion {
+			head, err := c.Version(b.Stream)
+			if err != nil {
+				return last, err
+			}
+			version, guard = int64(head), 0
+		}
+		for j := range b.Events {
+			position++
+			version++
+			err := c.insert(&b.Events[j], &a.Headers[header], position, version, guard)
+			if primary, _ := code(err); primary == zsqlite.ResultConstraint {
+				return c.judge(a, last, position-1, err)
+			}
+			if err != nil {
+				return last, err
+			}
+			guard = 0
+			header++
+		}
+		versions[i] = uint64(version)
+	}
+	a.Result = evsourcing.AppendResult{Position: uint64(position), Versions: versions}
+	return position, nil
+}
+
+// judge takes out what was stored of an append behind last, up to position, and
+// decides why the rest could not be.
+func (c *conn) judge(a *engine.Append, last, position int64, cause error) (int64, error) {
+	if position > last {
+		err := c.run(deleteEvents, func(stmt *zsqlite.Stmt) { stmt.BindInt64(1, last+1) })
+		if err != nil {
+			return last, err
+		}
+	}
+	result, fresh, err := engine.Judge(a.Batches, c)
+	var primary zsqlite.ResultCode
+	if err != nil {
+		primary, _ = code(err)
+	}
+	switch {
+	case fresh:
+		// No rule of ours refuses it: a trigger or an index of somebody's does,
+		// or an index is damaged.
+		a.Err = fmt.Errorf("evsourcing: sqlite: append to %v: the database refuses it: %w", a.Batches[0].Stream, cause)
+	case err != nil && primary != zsqlite.ResultError:
+		return last, err
+	default:
+		a.Result, a.Err = result, err
+	}
+	return last, nil
+}
+
+// Find implements [engine.Lookup].
+func (c *conn) Find(id uuid.UUID) (p engine.Place, ok bool, err error) {
+	ok, err = c.row(findEvent, func(stmt *zsqlite.Stmt) { stmt.BindBytes(1, id[:]) }, func(stmt *zsqlite.Stmt) {
+		p.Stream = evsourcing.StreamID{Type: stmt.ColumnText(0), ID: stmt.ColumnText(1)}
+		p.Version, p.Position = uint64(stmt.ColumnInt64(2)), uint64(stmt.ColumnInt64(3))
+	})
+	return p, ok, err
+}
+
+// Version implements [engine.Lookup].
+func (c *conn) Version(id evsourcing.StreamID) (version uint64, err error) {
+	_, err = c.row(streamVersion, func(stmt *zsqlite.Stmt) {
+		stmt.BindText(1, id.Type)
+		stmt.BindText(2, id.ID)
+	}, func(stmt *zsqlite.Stmt) { version = uint64(stmt.ColumnInt64(0)) })
+	return version, err
+}
+
+// bound is what the parameters of insertEvent hold. Consecutive events are much
+// alike, and binding a text costs more than comparing it.
+type bound struct {
+	valid                       bool
+	typ, stream, topic, content string
+	tags, metadata              string
+}
+
+// insert stores an event. If guard is not 0, the stream must have that version.
+func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, position, version, guard int64) error {
+	stmt, err := c.stmt(insertEvent)
+	if err != nil {
+		return err
+	}
+	micros := e.Time.UnixMicro()
+	sum, scratch := checksum(c.scratch, e, h, position, version, micros)
+	c.scratch = scratch
+	if len(scratch) > 64<<10 {
+		c.scratch = nil
+	}
+	stmt.BindInt64(insertPosition, position)
+	stmt.BindInt64(insertVersion, version)
+	stmt.BindInt64(insertTime, micros)
+	stmt.BindInt64(insertChecksum, int64(sum))
+	stmt.BindBytes(insertID, e.ID[:])
+	c.bindText(stmt, insertType, &c.bound.typ, e.Stream.Type)
+	c.bindText(stmt, insertStream, &c.bound.stream, e.Stream.ID)
+	c.bindText(stmt, insertTopic, &c.bound.topic, e.Topic)
+	c.bindText(stmt, insertContentType, &c.bound.content, e.ContentType)
+	c.bindOptional(stmt, insertTags, &c.bound.tags, h.Tags)
+	c.bindOptional(stmt, insertMetadata, &c.bound.metadata, h.Metadata)
+	stmt.BindBytes(insertData, e.Data)
+	stmt.BindInt64(insertGuard, guard)
+	c.bound.valid = true
+	_, err = stmt.Step()
+	if err != nil {
+		return err // and Step has reset the statement
+	}
+	return stmt.Reset()
+}
+
+func (c *conn) bindText(stmt *zsqlite.Stmt, param int, last *string, text string) {
+	if !c.bound.valid || *last != text {
+		stmt.BindText(param, text)
+		*last = text
+	}
+}
+
+func (c *conn) bindOptional(stmt *zsqlite.Stmt, param int, last *string, text string) {
+	switch {
+	case c.bound.valid && *last == text:
+		return
+	case text == "":
+		stmt.BindNull(param)
+	default:
+		stmt.BindText(param, text)
+	}
+	*last = text
+}

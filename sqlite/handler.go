@@ -1,0 +1,102 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	zsqlite "zombiezen.com/go/sqlite"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+// A Handler is a subscription's handler that does its work in a transaction of
+// the store, and saves the subscription's checkpoint in it: exactly once. See
+// [Store.Handler].
+type Handler struct {
+	store *Store
+	f     func(ctx context.Context, tx *zsqlite.Conn, msgs []evsourcing.Message) error
+}
+
+// Handler returns a handler that runs f in a transaction which also saves the
+// checkpoint of the subscription. What f writes through tx is there if and only
+// if the checkpoint has passed msgs, whatever fails or dies.
+//
+// Calls of the store with the context that f gets, or one that comes from it,
+// join the transaction: events appended with it are stored if and only if the
+// transaction commits, and Load and Find see them before. (A repository used in
+// f must have no bus: it would publish what may be rolled back.) When f has
+// returned, such a context is refused.
+//
+// While f runs nobody else writes to the file, so it has the time of
+// [Options].HandlerTime. When that is over, or the subscription's context ends,
+// the context that f gets ends, statements on tx fail, and the transaction is
+// rolled back as soon as f returns. So f does not wait for anything slow, such
+// as a network.
+//
+// f must not keep tx, use it in several goroutines at once, or end the
+// transaction. It should reset or finalize every statement, as those of
+// [zombiezen.com/go/sqlite/sqlitex] do. A panic in f, or runtime.Goexit, rolls
+// back and goes on.
+func (s *Store) Handler(f func(ctx context.Context, tx *zsqlite.Conn, msgs []evsourcing.Message) error) *Handler {
+	return &Handler{store: s, f: f}
+}
+
+// CheckpointStore returns the store.
+func (h *Handler) CheckpointStore() evsourcing.CheckpointStore { return h.store }
+
+// Handle runs the function in a transaction of its own, without a checkpoint: in
+// tests, for example.
+func (h *Handler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
+	return h.store.transact(ctx, func(ctx context.Context, c *conn) error {
+		return h.f(ctx, c.Conn, msgs)
+	})
+}
+
+// HandleTx does what Handle does, and saves to as the name's checkpoint in the
+// same transaction. It returns [evsourcing.ErrFenced], and commits nothing, if a
+// saved checkpoint of the name is not at from's position any more, or to's token
+// is lower than the highest that was claimed or saved. After an error other than
+// [evsourcing.ErrUncertain] nothing was committed.
+func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
+	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
+		return err
+	}
+	if err := checkNumbers(fmt.Sprintf("checkpoint %q", name), to.Position, to.Token); err != nil {
+		return err
+	}
+	s := h.store
+	return s.transact(ctx, func(ctx context.Context, c *conn) error {
+		if _, err := s.ready(c, name, from, to); err != nil {
+			return err
+		}
+		if err := h.f(ctx, c.Conn, msgs); err != nil {
+			return err
+		}
+		return s.update(ctx, "saving a checkpoint", func(c *conn) error {
+			// Again, because f may have saved or claimed it.
+			r, err := s.ready(c, name, from, to)
+			if err != nil {
+				return err
+			}
+			return c.saveCheckpoint(name, &r, to)
+		})
+	})
+}
+
+// ready returns the row of a name whose checkpoint may move from one to another.
+func (s *Store) ready(c *conn, name string, from, to evsourcing.Checkpoint) (r checkpoint, err error) {
+	if r, err = c.checkpoint(name); err != nil {
+		return r, s.explain("reading a checkpoint", err)
+	}
+	if to.Token < r.Token {
+		if r.lease == forever {
+			return r, r.fenced(name)
+		}
+		return r, fmt.Errorf("%w: checkpoint %q has token %d, not %d", evsourcing.ErrFenced, name, r.Token, to.Token)
+	}
+	if r.saved && r.Position != from.Position {
+		return r, fmt.Errorf("%w: checkpoint %q is at position %d, not %d", evsourcing.ErrFenced, name, r.Position, from.Position)
+	}
+	return r, nil
+}

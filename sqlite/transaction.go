@@ -1,0 +1,173 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	zsqlite "zombiezen.com/go/sqlite"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+// A transaction is one in which a function of the caller runs, with a context
+// that carries it: calls of the store with that context join it.
+type transaction struct {
+	mu    sync.Mutex // guards what follows; held while the store uses the connection
+	c     *conn      // nil when the transaction has ended
+	ctx   context.Context
+	path  string
+	wrote int64 // the last position that was appended; 0 if none was
+}
+
+// txKey is the key of the *transaction in a context.
+type txKey struct{ s *Store }
+
+// joined returns the transaction that ctx carries, nil if none.
+func (s *Store) joined(ctx context.Context) (*transaction, error) {
+	t, _ := ctx.Value(txKey{s}).(*transaction)
+	if t == nil {
+		return nil, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.c == nil {
+		return nil, t.over()
+	}
+	return t, nil
+}
+
+func (t *transaction) over() error {
+	return fmt.Errorf("evsourcing: sqlite: %s: the transaction of this context has ended", t.path)
+}
+
+// use runs f on the connection.
+func (t *transaction) use(s *Store, doing string, f func(c *conn) error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.c == nil {
+		return t.over()
+	}
+	if err := t.alive(); err != nil {
+		return err
+	}
+	err := f(t.c)
+	if primary, _ := code(err); err != nil && primary == zsqlite.ResultInterrupt && t.ctx.Err() != nil {
+		return ended(t.ctx)
+	}
+	return s.explain(doing, err)
+}
+
+// alive returns an error if the transaction was ended by the function.
+func (t *transaction) alive() error {
+	if t.c.AutocommitEnabled() {
+		return fmt.Errorf("evsourcing: sqlite: %s: the transaction was ended within; a handler must not COMMIT or ROLLBACK, and SQLite does so itself after some errors, such as a full disk", t.path)
+	}
+	return nil
+}
+
+// append stores an append in the transaction.
+func (t *transaction) append(s *Store, a *engine.Append) (evsourcing.AppendResult, error) {
+	err := t.use(s, "appending", func(c *conn) error {
+		last, err := c.last()
+		if err != nil {
+			return err
+		}
+		now, err := c.append(a, last)
+		if err == nil && now > last {
+			t.wrote = now
+		}
+		return err
+	})
+	if err != nil {
+		return evsourcing.AppendResult{}, err
+	}
+	return a.Result, a.Err
+}
+
+// errSlow is the cause when a transaction takes too long.
+var errSlow = errors.New("evsourcing: sqlite: the transaction took longer than HandlerTime, and was rolled back so that others can write; handle less in one (BatchSize) or allow more (HandlerTime)")
+
+// ended returns why the context of a transaction has ended.
+func ended(ctx context.Context) error {
+	if errors.Is(context.Cause(ctx), errSlow) {
+		return errSlow
+	}
+	return ctx.Err()
+}
+
+// transact runs f in a transaction of its own. Whatever ends f, by an error, a panic or
+// runtime.Goexit, rolls it back.
+func (s *Store) transact(ctx context.Context, f func(ctx context.Context, c *conn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if t, err := s.joined(ctx); t != nil || err != nil {
+		if err == nil {
+			err = fmt.Errorf("evsourcing: sqlite: %s: a transaction within a transaction", s.path)
+		}
+		return err
+	}
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	if err := s.lock(ctx); err != nil {
+		return err
+	}
+	defer s.unlock()
+	c, err := s.second()
+	if err != nil {
+		return err
+	}
+	if err := s.begin(c, whileLasts(ctx)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime, errSlow)
+	defer cancel()
+	t := &transaction{c: c, ctx: ctx, path: s.path}
+	c.SetInterrupt(ctx.Done())
+	defer s.end(t, c)
+	if err := f(context.WithValue(ctx, txKey{s}, t), c); err != nil {
+		if ctx.Err() != nil && !errors.Is(err, errSlow) && errors.Is(ended(ctx), errSlow) {
+			return fmt.Errorf("%w: %v", errSlow, err)
+		}
+		return err
+	}
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	return s.finish(t, c)
+}
+
+// finish commits.
+func (s *Store) finish(t *transaction, c *conn) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.alive(); err != nil {
+		return err
+	}
+	c.SetInterrupt(nil) // which resets the statements that were left open
+	if err := s.commit(c); err != nil {
+		return err
+	}
+	if t.wrote > 0 {
+		s.committed(uint64(t.wrote))
+	}
+	return nil
+}
+
+// end rolls back what was not committed, and makes the connection fit for the
+// next one or lets it go.
+func (s *Store) end(t *transaction, c *conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.c = nil
+	c.SetInterrupt(nil)
+	c.rollback()
+	if !c.AutocommitEnabled() {
+		s.dropSecond()
+	}
+}
