@@ -1,6 +1,6 @@
 module github.com/evsourcing/evsourcing/bench
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/evsourcing/evsourcing v0.0.0
@@ -8,3 +8,22 @@ require (
 )
 
 replace github.com/evsourcing/evsourcing => ../
+
+require (
+	github.com/evsourcing/evsourcing/sqlite v0.0.0
+	zombiezen.com/go/sqlite v1.4.2
+)
+
+require (
+	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/mattn/go-isatty v0.0.24 // indirect
+	github.com/ncruces/go-strftime v1.1.0 // indirect
+	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
+	golang.org/x/sys v0.49.0 // indirect
+	modernc.org/libc v1.80.1 // indirect
+	modernc.org/mathutil v1.7.1 // indirect
+	modernc.org/memory v1.12.1 // indirect
+	modernc.org/sqlite v1.62.0 // indirect
+)
+
+replace github.com/evsourcing/evsourcing/sqlite => ../sqlite

@@ -121,18 +121,21 @@ func (c *conn) append(a *engine.Append, last int64) (int64, error) {
 	versions := make([]uint64, len(a.Batches))
 	for i := range a.Batches {
 		b := &a.Batches[i]
+		number, err := c.streams.number(c, b.Stream)
+		if err != nil {
+			return last, err
+		}
 		version, guard := int64(b.Expected), int64(b.Expected)
 		if b.Expected == evsourcing.AnyVersion {
-			head, err := c.Version(b.Stream)
-			if err != nil {
+			if version, err = c.version(number); err != nil {
 				return last, err
 			}
-			version, guard = int64(head), 0
+			guard = 0
 		}
 		for j := range b.Events {
 			position++
 			version++
-			err := c.insert(&b.Events[j], &a.Headers[header], position, version, guard)
+			err := c.insert(&b.Events[j], &a.Headers[header], number, position, version, guard)
 			if primary, _ := code(err); primary == zsqlite.ResultConstraint {
 				return c.judge(a, last, position-1, err)
 			}
@@ -185,11 +188,19 @@ func (c *conn) Find(id uuid.UUID) (p engine.Place, ok bool, err error) {
 }
 
 // Version implements [engine.Lookup].
-func (c *conn) Version(id evsourcing.StreamID) (version uint64, err error) {
-	_, err = c.row(streamVersion, func(stmt *zsqlite.Stmt) {
-		stmt.BindText(1, id.Type)
-		stmt.BindText(2, id.ID)
-	}, func(stmt *zsqlite.Stmt) { version = uint64(stmt.ColumnInt64(0)) })
+func (c *conn) Version(id evsourcing.StreamID) (uint64, error) {
+	number, ok, err := c.streams.find(c, id)
+	if err != nil || !ok {
+		return 0, err
+	}
+	version, err := c.version(number)
+	return uint64(version), err
+}
+
+// version returns the version of the stream with the number.
+func (c *conn) version(number int64) (version int64, err error) {
+	_, err = c.row(streamVersion, func(stmt *zsqlite.Stmt) { stmt.BindInt64(1, number) },
+		func(stmt *zsqlite.Stmt) { version = stmt.ColumnInt64(0) })
 	return version, err
 }
 
@@ -202,7 +213,7 @@ type bound struct {
 }
 
 // insert stores an event. If guard is not 0, the stream must have that version.
-func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, position, version, guard int64) error {
+func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, number, position, version, guard int64) error {
 	stmt, err := c.stmt(insertEvent)
 	if err != nil {
 		return err
@@ -225,6 +236,7 @@ func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, position, ver
 	c.bindOptional(stmt, insertTags, &c.bound.tags, h.Tags)
 	c.bindOptional(stmt, insertMetadata, &c.bound.metadata, h.Metadata)
 	stmt.BindBytes(insertData, e.Data)
+	stmt.BindInt64(insertNumber, number)
 	stmt.BindInt64(insertGuard, guard)
 	c.bound.valid = true
 	_, err = stmt.Step()

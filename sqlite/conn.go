@@ -12,6 +12,7 @@ import (
 type conn struct {
 	*zsqlite.Conn
 	prepared [statements]*zsqlite.Stmt
+	streams  streams
 	bound    bound // to insertEvent
 	scratch  []byte
 }
@@ -65,7 +66,7 @@ func (s *Store) configure(c *conn, r role) error {
 			return err
 		}
 	}
-	got, err := c.number("PRAGMA synchronous")
+	got, err := c.pragma("PRAGMA synchronous")
 	if err == nil && got != int64(synchronous) {
 		err = fmt.Errorf("synchronous is %d and not %d", got, synchronous)
 	}
@@ -78,8 +79,8 @@ func closing(c *conn, err error) error {
 	return err
 }
 
-// number returns what a statement that is seldom used yields.
-func (c *conn) number(query string) (n int64, err error) {
+// pragma returns what a statement that is seldom used yields.
+func (c *conn) pragma(query string) (n int64, err error) {
 	err = sqlitex.ExecuteTransient(c.Conn, query, &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *zsqlite.Stmt) error { n = stmt.ColumnInt64(0); return nil },
 	})

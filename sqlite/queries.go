@@ -10,6 +10,8 @@ const (
 	dataVersion
 
 	lastPosition
+	streamNumber
+	insertStreamRow
 	streamVersion
 	insertEvent
 	deleteEvents
@@ -51,6 +53,7 @@ const (
 	insertTags
 	insertMetadata
 	insertData
+	insertNumber
 	insertGuard // the version that the stream must have reached; 0: not asked
 )
 
@@ -69,7 +72,7 @@ const (
 	scanColumns = "SELECT position, version, time, checksum, id, topic, content_type, tags, metadata, data, type, stream FROM events "
 	loadColumns = "SELECT position, version, time, checksum, id, topic, content_type, tags, metadata, data FROM events "
 	scanRange   = "WHERE position > ?1 AND position <= ?2 "
-	loadRange   = "WHERE type = ?4 AND stream = ?5 AND version > ?1 AND version <= ?2 "
+	loadRange   = "WHERE number = (SELECT number FROM streams WHERE type = ?4 AND stream = ?5) AND version > ?1 AND version <= ?2 "
 	topicsOnly  = "AND topic IN (SELECT value FROM json_each(?4)) "
 	typesOnly   = "AND type IN (SELECT value FROM json_each(?5)) "
 )
@@ -80,12 +83,14 @@ var queries = [statements]string{
 	rollbackWork:   "ROLLBACK",
 	dataVersion:    "PRAGMA data_version",
 
-	lastPosition:  "SELECT coalesce(max(position), 0) FROM events",
-	streamVersion: "SELECT coalesce(max(version), 0) FROM events WHERE type = ?1 AND stream = ?2",
+	lastPosition:    "SELECT coalesce(max(position), 0) FROM events",
+	streamNumber:    "SELECT number FROM streams WHERE type = ?1 AND stream = ?2",
+	insertStreamRow: "INSERT INTO streams (type, stream) VALUES (?1, ?2)",
+	streamVersion:   "SELECT coalesce(max(version), 0) FROM events WHERE number = ?1",
 	// A version of NULL is refused: that is how a wrong version is found without
 	// a statement of its own.
-	insertEvent: `INSERT INTO events (position, version, time, checksum, id, type, stream, topic, content_type, tags, metadata, data)
-		VALUES (?1, CASE WHEN ?13 = 0 OR EXISTS (SELECT 1 FROM events WHERE type = ?6 AND stream = ?7 AND version = ?13) THEN ?2 END,
+	insertEvent: `INSERT INTO events (position, number, version, time, checksum, id, type, stream, topic, content_type, tags, metadata, data)
+		VALUES (?1, ?13, CASE WHEN ?14 = 0 OR EXISTS (SELECT 1 FROM events WHERE number = ?13 AND version = ?14) THEN ?2 END,
 			?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)`,
 	deleteEvents: "DELETE FROM events WHERE position >= ?1",
 	findEvent:    "SELECT type, stream, version, position FROM events WHERE id = ?1",

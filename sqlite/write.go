@@ -109,6 +109,7 @@ func (s *Store) commit(c *conn) error {
 	err := c.exec(commitWork)
 	s.busy.ended = time.Now()
 	if err == nil {
+		c.streams.keep()
 		return nil
 	}
 	primary, extended := code(err)
@@ -127,6 +128,7 @@ func (s *Store) commit(c *conn) error {
 
 // rollback ends a transaction that is still open.
 func (c *conn) rollback() {
+	c.streams.forget()
 	if !c.AutocommitEnabled() {
 		_ = c.exec(rollbackWork) // it fails only where there is none
 	}

@@ -6,10 +6,20 @@ CREATE TABLE events_schema (
   applied TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP
 ) STRICT;
 
+-- The streams, by numbers in the order of their first events. What is written
+-- at about the same time then stands together in the index of their events too.
+CREATE TABLE streams (
+  number INTEGER PRIMARY KEY,
+  type   TEXT NOT NULL,
+  stream TEXT NOT NULL,
+  UNIQUE (stream, type)
+) STRICT;
+
 -- The log. Its order is the order of the table itself. Data comes last, because
 -- what stands behind a large value takes longer to read.
 CREATE TABLE events (
   position     INTEGER PRIMARY KEY,
+  number       INTEGER NOT NULL, -- of the stream
   version      INTEGER NOT NULL,
   time         INTEGER NOT NULL, -- microseconds since 1970
   checksum     INTEGER NOT NULL, -- CRC-32C of the rest of the row
@@ -24,7 +34,7 @@ CREATE TABLE events (
 ) STRICT;
 
 -- Loads a stream, and lets one of two racing writers win.
-CREATE UNIQUE INDEX events_stream ON events (stream, type, version);
+CREATE UNIQUE INDEX events_stream ON events (number, version);
 
 -- Recognises an append that is repeated.
 CREATE UNIQUE INDEX events_id ON events (id);
