@@ -121,7 +121,7 @@ func (c *conn) append(a *engine.Append, last int64) (int64, error) {
 	versions := make([]uint64, len(a.Batches))
 	for i := range a.Batches {
 		b := &a.Batches[i]
-		number, err := c.streams.number(c, b.Stream)
+		number, err := c.streams.number(c, streamName(b.Stream))
 		if err != nil {
 			return last, err
 		}
@@ -189,7 +189,7 @@ func (c *conn) Find(id uuid.UUID) (p engine.Place, ok bool, err error) {
 
 // Version implements [engine.Lookup].
 func (c *conn) Version(id evsourcing.StreamID) (uint64, error) {
-	number, ok, err := c.streams.find(c, id)
+	number, ok, err := c.streams.find(c, streamName(id))
 	if err != nil || !ok {
 		return 0, err
 	}
@@ -202,65 +202,4 @@ func (c *conn) version(number int64) (version int64, err error) {
 	_, err = c.row(streamVersion, func(stmt *zsqlite.Stmt) { stmt.BindInt64(1, number) },
 		func(stmt *zsqlite.Stmt) { version = stmt.ColumnInt64(0) })
 	return version, err
-}
-
-// bound is what the parameters of insertEvent hold. Consecutive events are much
-// alike, and binding a text costs more than comparing it.
-type bound struct {
-	valid                       bool
-	typ, stream, topic, content string
-	tags, metadata              string
-}
-
-// insert stores an event. If guard is not 0, the stream must have that version.
-func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, number, position, version, guard int64) error {
-	stmt, err := c.stmt(insertEvent)
-	if err != nil {
-		return err
-	}
-	micros := e.Time.UnixMicro()
-	sum, scratch := checksum(c.scratch, e, h, position, version, micros)
-	c.scratch = scratch
-	if len(scratch) > 64<<10 {
-		c.scratch = nil
-	}
-	stmt.BindInt64(insertPosition, position)
-	stmt.BindInt64(insertVersion, version)
-	stmt.BindInt64(insertTime, micros)
-	stmt.BindInt64(insertChecksum, int64(sum))
-	stmt.BindBytes(insertID, e.ID[:])
-	c.bindText(stmt, insertType, &c.bound.typ, e.Stream.Type)
-	c.bindText(stmt, insertStream, &c.bound.stream, e.Stream.ID)
-	c.bindText(stmt, insertTopic, &c.bound.topic, e.Topic)
-	c.bindText(stmt, insertContentType, &c.bound.content, e.ContentType)
-	c.bindOptional(stmt, insertTags, &c.bound.tags, h.Tags)
-	c.bindOptional(stmt, insertMetadata, &c.bound.metadata, h.Metadata)
-	stmt.BindBytes(insertData, e.Data)
-	stmt.BindInt64(insertNumber, number)
-	stmt.BindInt64(insertGuard, guard)
-	c.bound.valid = true
-	_, err = stmt.Step()
-	if err != nil {
-		return err // and Step has reset the statement
-	}
-	return stmt.Reset()
-}
-
-func (c *conn) bindText(stmt *zsqlite.Stmt, param int, last *string, text string) {
-	if !c.bound.valid || *last != text {
-		stmt.BindText(param, text)
-		*last = text
-	}
-}
-
-func (c *conn) bindOptional(stmt *zsqlite.Stmt, param int, last *string, text string) {
-	switch {
-	case c.bound.valid && *last == text:
-		return
-	case text == "":
-		stmt.BindNull(param)
-	default:
-		stmt.BindText(param, text)
-	}
-	*last = text
 }

@@ -95,7 +95,7 @@ func (k *checking) events() error {
 			}
 			var e evsourcing.StoredEvent
 			position := stmt.ColumnInt64(colPosition)
-			switch err := rows.read(stmt, &e); {
+			switch err := rows.read(k.c, stmt, &e); {
 			case err != nil:
 				k.found(err)
 			case position <= 0 || position <= after:
@@ -176,13 +176,14 @@ func (k *checking) place(p place, why string) {
 
 // names checks that each event is of the stream that its number stands for.
 func (k *checking) names() error {
-	return sqlitex.ExecuteTransient(k.c.Conn, `SELECT e.position, e.version, e.type, e.stream, s.type, s.stream
-		FROM events e LEFT JOIN streams s USING (number) WHERE s.type IS NOT e.type OR s.stream IS NOT e.stream LIMIT ?`, &sqlitex.ExecOptions{
+	return sqlitex.ExecuteTransient(k.c.Conn, `SELECT position, version, kinds.type, events.stream, streams.type, streams.stream
+		FROM events LEFT JOIN kinds USING (kind) LEFT JOIN streams USING (number)
+		WHERE kinds.type IS NOT streams.type OR events.stream IS NOT streams.stream LIMIT ?`, &sqlitex.ExecOptions{
 		Args: []any{maxFindings},
 		ResultFunc: func(stmt *zsqlite.Stmt) error {
 			e := evsourcing.StoredEvent{Position: uint64(stmt.ColumnInt64(0)), Version: uint64(stmt.ColumnInt64(1)),
 				Stream: evsourcing.StreamID{Type: stmt.ColumnText(2), ID: stmt.ColumnText(3)}}
-			k.found(damaged(&e, fmt.Sprintf("its number is that of the stream %q/%q", stmt.ColumnText(4), stmt.ColumnText(5))))
+			k.found(damaged(&e, fmt.Sprintf("its number is that of the stream %s/%s", stmt.ColumnText(4), stmt.ColumnText(5))))
 			return nil
 		},
 	})

@@ -12,8 +12,10 @@ import (
 type conn struct {
 	*zsqlite.Conn
 	prepared [statements]*zsqlite.Stmt
-	streams  streams
-	bound    bound // to insertEvent
+	streams  numbers[streamName]
+	kinds    numbers[kindName]
+	known    map[int64]kindName // kinds by their numbers
+	bound    bound              // to insertEvent
 	scratch  []byte
 }
 

@@ -10,8 +10,11 @@ const (
 	dataVersion
 
 	lastPosition
-	streamNumber
-	insertStreamRow
+	findStream
+	insertStream
+	findKind
+	insertKind
+	readKind
 	streamVersion
 	insertEvent
 	deleteEvents
@@ -23,12 +26,8 @@ const (
 	loadBackward
 	scanForward
 	scanBackward
-	scanTopicsForward
-	scanTopicsBackward
-	scanTypesForward
-	scanTypesBackward
-	scanBothForward
-	scanBothBackward
+	scanSomeForward
+	scanSomeBackward
 
 	readSnapshot
 	writeSnapshot
@@ -42,18 +41,16 @@ const (
 // Parameters of insertEvent, and of the statements that read events.
 const (
 	insertPosition = iota + 1
+	insertKindNumber
+	insertNumber
 	insertVersion
 	insertTime
 	insertChecksum
 	insertID
-	insertType
-	insertStream
-	insertTopic
-	insertContentType
+	insertStreamText
 	insertTags
 	insertMetadata
 	insertData
-	insertNumber
 	insertGuard // the version that the stream must have reached; 0: not asked
 )
 
@@ -61,20 +58,20 @@ const (
 	scanAfter = iota + 1
 	scanUntil
 	scanLimit
-	scanTopics
-	scanTypes
+	scanTopics // a JSON array; NULL: all
+	scanTypes  // likewise
 	loadType   = scanTopics
 	loadStream = scanTypes
 )
 
-// What a scan and a load select.
+// Parts of the statements that read events.
 const (
-	scanColumns = "SELECT position, version, time, checksum, id, topic, content_type, tags, metadata, data, type, stream FROM events "
-	loadColumns = "SELECT position, version, time, checksum, id, topic, content_type, tags, metadata, data FROM events "
-	scanRange   = "WHERE position > ?1 AND position <= ?2 "
+	loadColumns = "SELECT position, kind, version, time, checksum, id, tags, metadata, data FROM events "
+	scanColumns = "SELECT position, kind, version, time, checksum, id, tags, metadata, data, stream FROM events "
 	loadRange   = "WHERE number = (SELECT number FROM streams WHERE type = ?4 AND stream = ?5) AND version > ?1 AND version <= ?2 "
-	topicsOnly  = "AND topic IN (SELECT value FROM json_each(?4)) "
-	typesOnly   = "AND type IN (SELECT value FROM json_each(?5)) "
+	scanRange   = "WHERE position > ?1 AND position <= ?2 "
+	scanSome    = `AND kind IN (SELECT kind FROM kinds
+		WHERE (?4 IS NULL OR topic IN (SELECT value FROM json_each(?4))) AND (?5 IS NULL OR type IN (SELECT value FROM json_each(?5)))) `
 )
 
 var queries = [statements]string{
@@ -83,36 +80,35 @@ var queries = [statements]string{
 	rollbackWork:   "ROLLBACK",
 	dataVersion:    "PRAGMA data_version",
 
-	lastPosition:    "SELECT coalesce(max(position), 0) FROM events",
-	streamNumber:    "SELECT number FROM streams WHERE type = ?1 AND stream = ?2",
-	insertStreamRow: "INSERT INTO streams (type, stream) VALUES (?1, ?2)",
-	streamVersion:   "SELECT coalesce(max(version), 0) FROM events WHERE number = ?1",
+	lastPosition:  "SELECT coalesce(max(position), 0) FROM events",
+	findStream:    "SELECT number FROM streams WHERE type = ?1 AND stream = ?2",
+	insertStream:  "INSERT INTO streams (type, stream) VALUES (?1, ?2)",
+	findKind:      "SELECT kind FROM kinds WHERE type = ?1 AND topic = ?2 AND content_type = ?3",
+	insertKind:    "INSERT INTO kinds (type, topic, content_type) VALUES (?1, ?2, ?3)",
+	readKind:      "SELECT type, topic, content_type FROM kinds WHERE kind = ?1",
+	streamVersion: "SELECT coalesce(max(version), 0) FROM events WHERE number = ?1",
 	// A version of NULL is refused: that is how a wrong version is found without
 	// a statement of its own.
-	insertEvent: `INSERT INTO events (position, number, version, time, checksum, id, type, stream, topic, content_type, tags, metadata, data)
-		VALUES (?1, ?13, CASE WHEN ?14 = 0 OR EXISTS (SELECT 1 FROM events WHERE number = ?13 AND version = ?14) THEN ?2 END,
-			?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)`,
+	insertEvent: `INSERT INTO events (position, kind, number, version, time, checksum, id, stream, tags, metadata, data)
+		VALUES (?1, ?2, ?3, CASE WHEN ?12 = 0 OR EXISTS (SELECT 1 FROM events WHERE number = ?3 AND version = ?12) THEN ?4 END,
+			?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
 	deleteEvents: "DELETE FROM events WHERE position >= ?1",
-	findEvent:    "SELECT type, stream, version, position FROM events WHERE id = ?1",
+	findEvent:    "SELECT type, events.stream, version, position FROM events JOIN streams USING (number) WHERE id = ?1",
 	headEvent:    "SELECT position, id FROM events ORDER BY position DESC LIMIT 1",
 	nextPosition: "SELECT coalesce(min(position), 0) FROM events WHERE position > ?1",
 
-	loadForward:        loadColumns + loadRange + "ORDER BY version LIMIT ?3",
-	loadBackward:       loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
-	scanForward:        scanColumns + scanRange + "ORDER BY position LIMIT ?3",
-	scanBackward:       scanColumns + scanRange + "ORDER BY position DESC LIMIT ?3",
-	scanTopicsForward:  scanColumns + scanRange + topicsOnly + "ORDER BY position LIMIT ?3",
-	scanTopicsBackward: scanColumns + scanRange + topicsOnly + "ORDER BY position DESC LIMIT ?3",
-	scanTypesForward:   scanColumns + scanRange + typesOnly + "ORDER BY position LIMIT ?3",
-	scanTypesBackward:  scanColumns + scanRange + typesOnly + "ORDER BY position DESC LIMIT ?3",
-	scanBothForward:    scanColumns + scanRange + topicsOnly + typesOnly + "ORDER BY position LIMIT ?3",
-	scanBothBackward:   scanColumns + scanRange + topicsOnly + typesOnly + "ORDER BY position DESC LIMIT ?3",
+	loadForward:      loadColumns + loadRange + "ORDER BY version LIMIT ?3",
+	loadBackward:     loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
+	scanForward:      scanColumns + scanRange + "ORDER BY position LIMIT ?3",
+	scanBackward:     scanColumns + scanRange + "ORDER BY position DESC LIMIT ?3",
+	scanSomeForward:  scanColumns + scanRange + scanSome + "ORDER BY position LIMIT ?3",
+	scanSomeBackward: scanColumns + scanRange + scanSome + "ORDER BY position DESC LIMIT ?3",
 
-	readSnapshot: "SELECT version, position, event_id, fingerprint, content_type, time, data FROM snapshots WHERE type = ?1 AND stream = ?2",
-	writeSnapshot: `INSERT INTO snapshots (type, stream, version, position, event_id, fingerprint, content_type, time, data)
-		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+	readSnapshot: "SELECT version, position, event_id, fingerprint, content_type, time, checksum, data FROM snapshots WHERE type = ?1 AND stream = ?2",
+	writeSnapshot: `INSERT INTO snapshots (type, stream, version, position, event_id, fingerprint, content_type, time, checksum, data)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
 		ON CONFLICT (stream, type) DO UPDATE SET version = excluded.version, position = excluded.position, event_id = excluded.event_id,
-			fingerprint = excluded.fingerprint, content_type = excluded.content_type, time = excluded.time, data = excluded.data
+			fingerprint = excluded.fingerprint, content_type = excluded.content_type, time = excluded.time, checksum = excluded.checksum, data = excluded.data
 		WHERE fingerprint <> excluded.fingerprint OR version <= excluded.version`,
 	readCheckpoint: `SELECT position, event_id, token, saved, owner, lease, CAST(round(unixepoch('subsec') * 1000) AS INTEGER)
 		FROM checkpoints WHERE name = ?1

@@ -42,7 +42,7 @@ func (s *Store) Load(ctx context.Context, id evsourcing.StreamID, r evsourcing.R
 				}
 				stmt.BindText(loadType, id.Type)
 				stmt.BindText(loadStream, id.ID)
-				page, last, err = p.read(stmt)
+				page, last, err = p.read(c, stmt)
 				return err
 			})
 			return page, last, err
@@ -56,19 +56,13 @@ func (s *Store) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Fil
 	return func(yield func(evsourcing.StoredEvent, error) bool) {
 		p := newPager(r)
 		topics, types := possible(f.Topics), possible(f.Types)
+		filtered := len(f.Topics) > 0 || len(f.Types) > 0
 		n := scanForward
-		if len(f.Topics) > 0 {
-			n += scanTopicsForward - scanForward
+		if filtered {
+			n = scanSomeForward
 		}
-		if len(f.Types) > 0 {
-			n += scanTypesForward - scanForward
-		}
-		filtered := n != scanForward
 		if r.Backward {
 			n += scanBackward - scanForward
-		}
-		if len(f.Topics) > 0 && len(topics) == 0 || len(f.Types) > 0 && len(types) == 0 {
-			p.walk.End()
 		}
 		engine.Pages(ctx, yield, func() (page []evsourcing.StoredEvent, last bool, err error) {
 			err = s.read(ctx, "reading the log", func(c *conn) error {
@@ -77,15 +71,11 @@ func (s *Store) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Fil
 					return err
 				}
 				if !filtered {
-					page, last, err = p.read(stmt)
+					page, last, err = p.read(c, stmt)
 					return err
 				}
-				if len(topics) > 0 {
-					stmt.BindText(scanTopics, engine.FormatTags(topics))
-				}
-				if len(types) > 0 {
-					stmt.BindText(scanTypes, engine.FormatTags(types))
-				}
+				bindList(stmt, scanTopics, f.Topics, topics)
+				bindList(stmt, scanTypes, f.Types, types)
 				page, last, err = p.readSpan(c, stmt)
 				return err
 			})
@@ -95,14 +85,26 @@ func (s *Store) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Fil
 }
 
 // possible returns those of the names that an event can have.
-func possible(names []string) []string {
+func possible(names []string) string {
 	var list []string
 	for _, name := range names {
 		if evsourcing.ValidateName(name) == nil {
 			list = append(list, name)
 		}
 	}
-	return list
+	if len(list) == 0 {
+		return "[]"
+	}
+	return engine.FormatTags(list)
+}
+
+// bindList binds one of a filter's lists; one that is empty lets all pass.
+func bindList(stmt *zsqlite.Stmt, param int, names []string, text string) {
+	if len(names) == 0 {
+		stmt.BindNull(param)
+	} else {
+		stmt.BindText(param, text)
+	}
 }
 
 // A pager reads the pages of one iteration.
@@ -116,11 +118,11 @@ type pager struct {
 func newPager(r evsourcing.Range) *pager { return &pager{walk: engine.NewWalk(r), size: firstPage} }
 
 // read reads the next page by a statement, and whether it is the last.
-func (p *pager) read(stmt *zsqlite.Stmt) (page []evsourcing.StoredEvent, last bool, err error) {
+func (p *pager) read(c *conn, stmt *zsqlite.Stmt) (page []evsourcing.StoredEvent, last bool, err error) {
 	if p.walk.Done() {
 		return nil, true, nil
 	}
-	full, err := p.rowsWithin(stmt, p.walk.After, p.walk.Until)
+	full, err := p.rowsWithin(c, stmt, p.walk.After, p.walk.Until)
 	return p.page, !full || p.walk.Done(), err
 }
 
@@ -147,7 +149,7 @@ func (p *pager) readSpan(c *conn, stmt *zsqlite.Stmt) (page []evsourcing.StoredE
 			until = after + scanSpan
 		}
 	}
-	full, err := p.rowsWithin(stmt, after, until)
+	full, err := p.rowsWithin(c, stmt, after, until)
 	if err != nil || full || w.Done() {
 		return p.page, w.Done(), err
 	}
@@ -161,7 +163,7 @@ func (p *pager) readSpan(c *conn, stmt *zsqlite.Stmt) (page []evsourcing.StoredE
 
 // rowsWithin reads a page of what is beyond after, up to until, and takes it off
 // the walk. It reports whether there may be more.
-func (p *pager) rowsWithin(stmt *zsqlite.Stmt, after, until int64) (full bool, err error) {
+func (p *pager) rowsWithin(c *conn, stmt *zsqlite.Stmt, after, until int64) (full bool, err error) {
 	size := p.walk.Page(p.size)
 	p.size = min(2*p.size, lastPage)
 	if cap(p.page) < size {
@@ -179,7 +181,7 @@ func (p *pager) rowsWithin(stmt *zsqlite.Stmt, after, until int64) (full bool, e
 		}
 		i := len(p.page)
 		p.page = p.page[:i+1]
-		if err = p.rows.read(stmt, &p.page[i]); err != nil {
+		if err = p.rows.read(c, stmt, &p.page[i]); err != nil {
 			p.page = p.page[:i]
 			break
 		}

@@ -55,27 +55,28 @@ func finish(buf, data []byte) uint32 {
 // Columns of the statements that read events.
 const (
 	colPosition = iota
+	colKind
 	colVersion
 	colTime
 	colChecksum
 	colID
-	colTopic
-	colContentType
 	colTags
 	colMetadata
 	colData
-	colType // only of a scan
-	colStream
+	colStream // only of a scan
 )
 
 // A rowReader decodes the events of one iteration. It makes few allocations:
 // data goes into slabs, and a text that was seen lately is used again.
 type rowReader struct {
-	stream *evsourcing.StreamID // of all rows; nil: each has its own
-	form   []byte
-	slab   []byte
-	grow   int // size of the next slab
-	texts  texts
+	stream   *evsourcing.StreamID // of all rows; nil: each has its own
+	kind     kindName             // of the last row
+	number   int64                // of that kind; 0: there was none
+	streamID string               // of the last row
+	form     []byte
+	slab     []byte
+	grow     int      // size of the next slab
+	streams  []string // seen lately, by their hash
 }
 
 // Sizes of slabs.
@@ -85,40 +86,47 @@ const (
 )
 
 // read decodes the current row. An event that is damaged is an ErrCorrupt.
-func (r *rowReader) read(stmt *zsqlite.Stmt, e *evsourcing.StoredEvent) error {
+func (r *rowReader) read(c *conn, stmt *zsqlite.Stmt, e *evsourcing.StoredEvent) (err error) {
 	position, version, micros := stmt.ColumnInt64(colPosition), stmt.ColumnInt64(colVersion), stmt.ColumnInt64(colTime)
 	if r.form == nil {
 		r.form = make([]byte, formTexts+4*evsourcing.MaxNameSize)
 	}
-	putHeader(r.form, position, version, micros)
-	stmt.ColumnBytes(colID, r.form[formID:formID+16])
 	r.form = r.form[:formTexts]
-	if r.stream != nil {
-		r.known(0, r.stream.Type)
-		r.known(1, r.stream.ID)
-		e.Stream = *r.stream
-	} else {
-		e.Stream.Type = r.texts.intern(0, r.column(stmt, 0, colType))
-		e.Stream.ID = r.texts.intern(1, r.column(stmt, 1, colStream))
+	putHeader(r.form, position, version, micros)
+	stmt.ColumnBytes(colID, r.form[formID:formLengths])
+	if kind := stmt.ColumnInt64(colKind); kind != r.number || kind == 0 {
+		if r.kind, err = c.kindOf(kind); err != nil {
+			return err
+		}
+		r.number = kind
 	}
-	e.Topic = r.texts.intern(2, r.column(stmt, 2, colTopic))
-	e.ContentType = r.texts.intern(3, r.column(stmt, 3, colContentType))
+	r.put(0, r.kind.typ)
+	if r.stream != nil {
+		e.Stream = *r.stream
+		r.put(1, e.Stream.ID)
+	} else {
+		e.Stream = evsourcing.StreamID{Type: r.kind.typ, ID: r.intern(r.take(stmt, 1, colStream, evsourcing.MaxNameSize))}
+	}
+	e.Topic, e.ContentType = r.kind.topic, r.kind.contentType
+	r.put(2, e.Topic)
+	r.put(3, e.ContentType)
 	tags := len(r.form)
-	metadata := tags + len(r.column(stmt, 4, colTags))
-	r.column(stmt, 5, colMetadata)
+	metadata := tags + len(r.take(stmt, 4, colTags, 0))
+	r.take(stmt, 5, colMetadata, 0)
 	e.Data = r.data(stmt)
 
-	e.ID = uuid.UUID(r.form[formID : formID+16])
+	e.ID = uuid.UUID(r.form[formID:formLengths])
 	e.Version, e.Position = uint64(version), uint64(position)
 	e.Time = time.UnixMicro(micros).UTC()
 	e.Tags, e.Metadata = nil, nil
-	if finish(r.form, e.Data) != uint32(stmt.ColumnInt64(colChecksum)) {
+	switch {
+	case finish(r.form, e.Data) != uint32(stmt.ColumnInt64(colChecksum)):
 		return damaged(e, "its checksum is wrong")
-	}
-	if len(r.form) == tags {
+	case e.Stream.Type != r.kind.typ:
+		return damaged(e, "it is of the type "+r.kind.typ)
+	case len(r.form) == tags:
 		return nil
 	}
-	var err error
 	if e.Tags, err = engine.ParseTags(string(r.form[tags:metadata])); err != nil {
 		return damaged(e, err.Error())
 	}
@@ -132,65 +140,73 @@ func damaged(e *evsourcing.StoredEvent, why string) error {
 	return fmt.Errorf("%w: the event at position %d, version %d of %v: %s", ErrCorrupt, e.Position, e.Version, e.Stream, why)
 }
 
-// known adds to the form the text with the given place in the header.
-func (r *rowReader) known(place int, text string) {
+// put adds to the form the text with the given place in the header.
+func (r *rowReader) put(place int, text string) {
 	binary.LittleEndian.PutUint32(r.form[formLengths+4*place:], uint32(len(text)))
 	r.form = append(r.form, text...)
 }
 
-// column adds to the form what a column has, and returns it.
-func (r *rowReader) column(stmt *zsqlite.Stmt, place, col int) []byte {
-	n := stmt.ColumnLen(col)
-	binary.LittleEndian.PutUint32(r.form[formLengths+4*place:], uint32(n))
-	if n == 0 {
-		return nil
+// take adds to the form what a column has, and returns it. If the length is not
+// likely to be more than a maximum, it is not asked for.
+func (r *rowReader) take(stmt *zsqlite.Stmt, place, col, most int) []byte {
+	start, n := len(r.form), 0
+	if most > 0 {
+		if cap(r.form)-start <= most {
+			r.form = append(r.form, make([]byte, most+1)...)
+		}
+		n = stmt.ColumnBytes(col, r.form[start:start+most+1])
 	}
-	start := len(r.form)
-	if cap(r.form)-start < n {
-		r.form = append(r.form, make([]byte, n)...)
+	if most == 0 || n > most {
+		n = stmt.ColumnLen(col)
+		if cap(r.form)-start < n {
+			r.form = append(r.form[:start], make([]byte, n)...)
+		}
+		if n > 0 {
+			stmt.ColumnBytes(col, r.form[start:start+n])
+		}
 	}
 	r.form = r.form[:start+n]
-	stmt.ColumnBytes(col, r.form[start:])
+	binary.LittleEndian.PutUint32(r.form[formLengths+4*place:], uint32(n))
 	return r.form[start:]
 }
 
 // data returns the event's data as a part of a slab.
 func (r *rowReader) data(stmt *zsqlite.Stmt) []byte {
-	n := stmt.ColumnLen(colData)
+	start, n := len(r.slab), 0
+	free := r.slab[start:cap(r.slab)]
+	if len(free) > 0 {
+		n = stmt.ColumnBytes(colData, free)
+	}
+	if n == len(free) { // there may be more
+		if n = stmt.ColumnLen(colData); n > len(free) {
+			r.grow = min(max(2*r.grow, firstSlab), lastSlab)
+			r.slab = make([]byte, 0, max(r.grow, n))
+			start, free = 0, r.slab[:cap(r.slab)]
+			n = stmt.ColumnBytes(colData, free)
+		}
+	}
 	if n == 0 {
 		return nil
 	}
-	if cap(r.slab)-len(r.slab) < n {
-		r.grow = min(max(2*r.grow, firstSlab), lastSlab)
-		r.slab = make([]byte, 0, max(r.grow, n))
-	}
-	start := len(r.slab)
 	r.slab = r.slab[:start+n]
-	stmt.ColumnBytes(colData, r.slab[start:])
 	return r.slab[start : start+n : start+n]
-}
-
-// texts has the texts of the last row, and of some before it.
-type texts struct {
-	last  [4]string
-	table []string
 }
 
 var textSeed = maphash.MakeSeed()
 
-// intern returns b as a string, which is kept for the given place in a row.
-func (t *texts) intern(place int, b []byte) string {
-	if t.last[place] == string(b) {
-		return t.last[place]
+// intern returns b as a string.
+func (r *rowReader) intern(b []byte) string {
+	if r.streamID == string(b) {
+		return r.streamID
 	}
 	const size = 256
-	if t.table == nil {
-		t.table = make([]string, size)
+	if r.streams == nil {
+		r.streams = make([]string, size)
 	}
-	s := &t.table[maphash.Bytes(textSeed, b)%size]
+	s := &r.streams[maphash.Bytes(textSeed, b)%size]
 	if *s != string(b) {
 		*s = string(b)
 	}
-	t.last[place] = *s
+	r.streamID = *s
 	return *s
 }

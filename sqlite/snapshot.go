@@ -7,13 +7,16 @@ import (
 	zsqlite "zombiezen.com/go/sqlite"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
-// LoadSnapshot implements [evsourcing.SnapshotStore].
+// LoadSnapshot implements [evsourcing.SnapshotStore]. A snapshot that is damaged
+// is logged, and counts as lost.
 func (s *Store) LoadSnapshot(ctx context.Context, id evsourcing.StreamID) (snapshot evsourcing.Snapshot, ok bool, err error) {
 	if err := id.Validate(); err != nil {
 		return evsourcing.Snapshot{}, false, err
 	}
+	var sum uint32
 	err = s.read(ctx, "loading a snapshot", func(c *conn) error {
 		ok, err = c.row(readSnapshot, func(stmt *zsqlite.Stmt) {
 			stmt.BindText(1, id.Type)
@@ -22,15 +25,20 @@ func (s *Store) LoadSnapshot(ctx context.Context, id evsourcing.StreamID) (snaps
 			snapshot = evsourcing.Snapshot{
 				Stream: id, Version: uint64(stmt.ColumnInt64(0)), Position: uint64(stmt.ColumnInt64(1)),
 				Fingerprint: stmt.ColumnText(3), ContentType: stmt.ColumnText(4), Time: time.UnixMicro(stmt.ColumnInt64(5)).UTC(),
-				Data: make([]byte, stmt.ColumnLen(6)),
+				Data: make([]byte, stmt.ColumnLen(7)),
 			}
 			stmt.ColumnBytes(2, snapshot.EventID[:])
-			stmt.ColumnBytes(6, snapshot.Data)
+			stmt.ColumnBytes(7, snapshot.Data)
+			sum = uint32(stmt.ColumnInt64(6))
 		})
 		return err
 	})
 	if err != nil || !ok {
 		return evsourcing.Snapshot{}, false, err
+	}
+	if sum != snapshotChecksum(&snapshot) {
+		s.opts.Logger.Error("evsourcing: sqlite: a snapshot is damaged and will not be used", "path", s.path, "stream", id.String(), "version", snapshot.Version)
+		return evsourcing.Snapshot{}, false, nil
 	}
 	return snapshot, true, nil
 }
@@ -56,7 +64,16 @@ func (s *Store) SaveSnapshot(ctx context.Context, snapshot evsourcing.Snapshot) 
 			stmt.BindText(6, snapshot.Fingerprint)
 			stmt.BindText(7, snapshot.ContentType)
 			stmt.BindInt64(8, snapshot.Time.UnixMicro())
-			stmt.BindBytes(9, snapshot.Data)
+			stmt.BindInt64(9, int64(snapshotChecksum(&snapshot)))
+			stmt.BindBytes(10, snapshot.Data)
 		})
 	})
+}
+
+// snapshotChecksum returns the CRC-32C of all that a snapshot has.
+func snapshotChecksum(s *evsourcing.Snapshot) uint32 {
+	micros := s.Time.UnixMicro()
+	e := evsourcing.StoredEvent{ID: s.EventID, Stream: s.Stream, Topic: s.Fingerprint, ContentType: s.ContentType, Data: s.Data}
+	sum, _ := checksum(nil, &e, &engine.Header{}, int64(s.Position), int64(s.Version), micros)
+	return sum
 }

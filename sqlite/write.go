@@ -110,6 +110,7 @@ func (s *Store) commit(c *conn) error {
 	s.busy.ended = time.Now()
 	if err == nil {
 		c.streams.keep()
+		c.kinds.keep()
 		return nil
 	}
 	primary, extended := code(err)
@@ -129,6 +130,9 @@ func (s *Store) commit(c *conn) error {
 // rollback ends a transaction that is still open.
 func (c *conn) rollback() {
 	c.streams.forget()
+	if c.kinds.forget() {
+		clear(c.known)
+	}
 	if !c.AutocommitEnabled() {
 		_ = c.exec(rollbackWork) // it fails only where there is none
 	}

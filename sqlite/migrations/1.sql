@@ -15,22 +15,29 @@ CREATE TABLE streams (
   UNIQUE (stream, type)
 ) STRICT;
 
+-- The kinds of events, of which there are few.
+CREATE TABLE kinds (
+  kind         INTEGER PRIMARY KEY,
+  type         TEXT NOT NULL,    -- of the stream
+  topic        TEXT NOT NULL,
+  content_type TEXT NOT NULL,
+  UNIQUE (topic, type, content_type)
+) STRICT;
+
 -- The log. Its order is the order of the table itself. Data comes last, because
 -- what stands behind a large value takes longer to read.
 CREATE TABLE events (
-  position     INTEGER PRIMARY KEY,
-  number       INTEGER NOT NULL, -- of the stream
-  version      INTEGER NOT NULL,
-  time         INTEGER NOT NULL, -- microseconds since 1970
-  checksum     INTEGER NOT NULL, -- CRC-32C of the rest of the row
-  id           BLOB NOT NULL,
-  type         TEXT NOT NULL,
-  stream       TEXT NOT NULL,
-  topic        TEXT NOT NULL,
-  content_type TEXT NOT NULL,
-  tags         TEXT,             -- a JSON array, or NULL
-  metadata     TEXT,             -- a JSON object, or NULL
-  data         BLOB NOT NULL
+  position INTEGER PRIMARY KEY,
+  kind     INTEGER NOT NULL,
+  number   INTEGER NOT NULL,     -- of the stream
+  version  INTEGER NOT NULL,
+  time     INTEGER NOT NULL,     -- microseconds since 1970
+  checksum INTEGER NOT NULL,     -- CRC-32C of what the event is
+  id       BLOB NOT NULL,
+  stream   TEXT NOT NULL,        -- as in streams: a reader of the log need not look there
+  tags     TEXT,                 -- a JSON array, or NULL
+  metadata TEXT,                 -- a JSON object, or NULL
+  data     BLOB NOT NULL
 ) STRICT;
 
 -- Loads a stream, and lets one of two racing writers win.
@@ -48,6 +55,7 @@ CREATE TABLE snapshots (
   fingerprint  TEXT NOT NULL,
   content_type TEXT NOT NULL,
   time         INTEGER NOT NULL, -- microseconds since 1970
+  checksum     INTEGER NOT NULL, -- CRC-32C of the rest
   data         BLOB NOT NULL,
   PRIMARY KEY (stream, type)
 ) STRICT;

@@ -18,6 +18,6 @@ SELECT
   END AS data,
   tags,
   metadata
-FROM events;
+FROM events JOIN kinds USING (kind);
 
 INSERT INTO events_schema (version) VALUES (2);
