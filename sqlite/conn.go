@@ -48,6 +48,8 @@ func (s *Store) connect(r role) (*conn, error) {
 
 // configure sets what is of the connection and not of the file.
 func (s *Store) configure(c *conn, r role) error {
+	// Another process that opens the file first, or recovers it, takes a moment.
+	c.SetBusyTimeout(s.openLimit())
 	synchronous := 2
 	if s.opts.Durability == Normal {
 		synchronous = 1
@@ -60,8 +62,6 @@ func (s *Store) configure(c *conn, r role) error {
 	}
 	if r == reading {
 		pragmas = append(pragmas, "PRAGMA query_only = 1")
-	} else {
-		c.SetBusyTimeout(0) // begin waits, and more evenly
 	}
 	for _, p := range pragmas {
 		if err := sqlitex.ExecuteTransient(c.Conn, p, nil); err != nil {
@@ -71,6 +71,9 @@ func (s *Store) configure(c *conn, r role) error {
 	got, err := c.pragma("PRAGMA synchronous")
 	if err == nil && got != int64(synchronous) {
 		err = fmt.Errorf("synchronous is %d and not %d", got, synchronous)
+	}
+	if r == writing {
+		c.SetBusyTimeout(0) // begin waits, and more evenly
 	}
 	return err
 }

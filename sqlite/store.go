@@ -109,6 +109,8 @@ func checkPath(path string) error {
 
 // prepare makes the file what it has to be.
 func (s *Store) prepare(c *conn, version int) error {
+	c.SetBusyTimeout(s.openLimit())
+	defer c.SetBusyTimeout(0)
 	if err := s.useWAL(c); err != nil {
 		return err
 	}

@@ -90,17 +90,21 @@ func whileLasts(ctx context.Context) func() error { return ctx.Err }
 
 // openPatience lets begin wait as long as Open does.
 func (s *Store) openPatience() func() error {
-	limit := s.opts.BusyTimeout
-	if limit <= 0 {
-		limit = openWait
-	}
-	since := time.Now()
+	limit, since := s.openLimit(), time.Now()
 	return func() error {
 		if time.Since(since) > limit {
 			return fmt.Errorf("%w: opening %s: gave up after %v", ErrBusy, s.path, limit)
 		}
 		return nil
 	}
+}
+
+// openLimit is how long Open waits for other processes.
+func (s *Store) openLimit() time.Duration {
+	if s.opts.BusyTimeout > 0 {
+		return s.opts.BusyTimeout
+	}
+	return openWait
 }
 
 // commit ends a transaction. An error other than ErrUncertain means that nothing

@@ -184,6 +184,17 @@ func (c *Committer) idle() bool {
 	return c.first == nil
 }
 
+// Waiting returns how many appends wait for a writer.
+func (c *Committer) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for a := c.first; a != nil; a = a.next {
+		n++
+	}
+	return n
+}
+
 // take waits for a group; it is empty if there won't be another one.
 func (c *Committer) take(group []*Append) []*Append {
 	c.mu.Lock()
