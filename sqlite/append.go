@@ -91,8 +91,9 @@ func (s *Store) tryGroup(group []*engine.Append) error {
 	if err != nil {
 		return s.explain("appending", err)
 	}
-	last := before
+	last, bytes := before, 0
 	for _, a := range group {
+		bytes += a.Size + pageSize
 		if last, err = c.append(a, last); err != nil {
 			return s.explain("appending", err)
 		}
@@ -100,7 +101,7 @@ func (s *Store) tryGroup(group []*engine.Append) error {
 	if last == before {
 		return nil
 	}
-	if err := s.commit(c); err != nil {
+	if err := s.commit(c, bytes); err != nil {
 		return err
 	}
 	s.committed(uint64(last))

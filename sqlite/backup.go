@@ -65,6 +65,8 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 
 // copyTo copies the database to an empty file.
 func (s *Store) copyTo(ctx context.Context, temp string) (err error) {
+	s.wal.long.Add(1)
+	defer s.wal.long.Add(-1)
 	src, err := s.connect(reading)
 	if err != nil {
 		return err

@@ -35,6 +35,8 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	defer s.leave()
+	s.wal.long.Add(1)
+	defer s.wal.long.Add(-1)
 	c, err := s.connect(reading)
 	if err != nil {
 		return err

@@ -27,12 +27,6 @@ const (
 	writing
 )
 
-// Sizes of the write-ahead log.
-const (
-	walPages = 16 << 20 / 4096 // moved into the database when it has so many
-	walLimit = 32 << 20        // bytes to which it is cut, if it was larger for a while
-)
-
 // connect opens a connection.
 func (s *Store) connect(r role) (*conn, error) {
 	z, err := zsqlite.OpenConn(s.path, zsqlite.OpenReadWrite|zsqlite.OpenCreate)
@@ -57,7 +51,7 @@ func (s *Store) configure(c *conn, r role) error {
 	pragmas := []string{
 		fmt.Sprintf("PRAGMA synchronous = %d", synchronous),
 		fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages),
-		fmt.Sprintf("PRAGMA journal_size_limit = %d", walLimit),
+		fmt.Sprintf("PRAGMA journal_size_limit = %d", walSize),
 		"PRAGMA cache_size = -16384",
 	}
 	if r == reading {

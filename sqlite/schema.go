@@ -66,7 +66,7 @@ func (s *Store) migrate(c *conn, version int) error {
 			return s.explain(fmt.Sprintf("making version %d of the schema", i+1), err)
 		}
 	}
-	return s.commit(c)
+	return s.commit(c, 0)
 }
 
 // schemaOf returns the version of the schema, 0 if there is none.

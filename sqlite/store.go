@@ -39,6 +39,7 @@ type Store struct {
 	writer  chan struct{} // full: somebody in this process writes
 	appends *conn         // used by who has the lock, like what follows
 	aux     *conn         // of all other writes; nil until needed
+	wal     walGuard
 	busy    struct {
 		seen  time.Time // when another process was last met writing; zero if long ago
 		ended time.Time // when this process last committed

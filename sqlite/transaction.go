@@ -150,7 +150,7 @@ func (s *Store) finish(t *transaction, c *conn) error {
 		return err
 	}
 	c.SetInterrupt(nil) // which resets the statements that were left open
-	if err := s.commit(c); err != nil {
+	if err := s.commit(c, someBytes); err != nil {
 		return err
 	}
 	if t.wrote > 0 {

@@ -107,14 +107,18 @@ func (s *Store) openLimit() time.Duration {
 	return openWait
 }
 
-// commit ends a transaction. An error other than ErrUncertain means that nothing
-// was stored.
-func (s *Store) commit(c *conn) error {
+// someBytes is what a transaction other than of appends counts for.
+const someBytes = 64 << 10
+
+// commit ends a transaction that wrote about so many bytes. An error other than
+// ErrUncertain means that nothing was stored.
+func (s *Store) commit(c *conn, bytes int) error {
 	err := c.exec(commitWork)
 	s.busy.ended = time.Now()
 	if err == nil {
 		c.streams.keep()
 		c.kinds.keep()
+		s.guardWAL(c, bytes)
 		return nil
 	}
 	primary, extended := code(err)
@@ -175,7 +179,7 @@ func (s *Store) update(ctx context.Context, doing string, f func(c *conn) error)
 		}
 		return s.explain(doing, err)
 	}
-	return s.commit(c)
+	return s.commit(c, someBytes)
 }
 
 // second returns the connection for writes other than appends. The caller has
