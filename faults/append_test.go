@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 
 	"pgregory.net/rapid"
 
@@ -17,7 +16,7 @@ func call(ctx context.Context, s store, batches []evsourcing.Batch) (evsourcing.
 	passed := cloneBatches(batches)
 	result, err := s.Append(ctx, passed...)
 	var changed error
-	if !reflect.DeepEqual(passed, batches) {
+	if !same(passed, batches) {
 		changed = fmt.Errorf("Append changed what it was passed:\n%+v, which was\n%+v", passed, batches)
 	}
 	for i := range passed {

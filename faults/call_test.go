@@ -71,52 +71,55 @@ var refusables = []refusable{
 	{"Wait", "", func(ctx context.Context, s store, _ arguments) error { return s.Wait(ctx, 0) }},
 }
 
-// callDead makes a call that would do under another context.
+// callDead makes all calls, which would do under another context.
 func (m *machine) callDead(t *rapid.T) {
-	call, s, ctx := pickCall(t, len(refusables)), m.store(t), m.deadContext(t)
+	s, ctx := m.store(t), m.deadContext(t)
 	a := arguments{pick(t, "stream", streams), pick(t, "name", names), pick(t, "owner", owners)}
-	m.within(t, call.what+" under a context that had ended", func() error {
-		if err := call.do(ctx, s, a); !errors.Is(err, ctx.Err()) {
-			return fmt.Errorf("the error is %v, want %v", err, ctx.Err())
-		}
-		return nil
-	})
+	for _, call := range refusables {
+		m.within(t, call.what+" under a context that had ended", func() error {
+			if err := call.do(ctx, s, a); !errors.Is(err, ctx.Err()) {
+				return fmt.Errorf("the error is %v, want %v", err, ctx.Err())
+			}
+			return nil
+		})
+	}
 	m.compareSnapshot(t, s, a.stream)
 	m.compareCheckpoint(t, s, a.name)
 }
 
-// callInvalid makes a call with a bad stream or name.
+// callInvalid makes all calls that take a stream or name, with a bad one.
 func (m *machine) callInvalid(t *rapid.T) {
-	call, s, bad := pickCall(t, 7), m.store(t), pick(t, "bad name", badNames)
-	a := arguments{pick(t, "stream", streams), pick(t, "name", names), pick(t, "owner", owners)}
-	var want error
-	switch {
-	case call.takes == "stream":
-		want = evsourcing.ErrInvalidStream
-		if rapid.Bool().Draw(t, "type") {
-			a.stream.Type = bad
-		} else {
-			a.stream.ID = bad
+	s, bad, half := m.store(t), pick(t, "bad name", badNames), rapid.Bool().Draw(t, "the first part of it")
+	for _, call := range refusables {
+		a := arguments{streams[0], names[0], owners[0]}
+		var want error
+		switch call.takes {
+		case "stream":
+			want = evsourcing.ErrInvalidStream
+			if half {
+				a.stream.Type = bad
+			} else {
+				a.stream.ID = bad
+			}
+		case "name":
+			if half && call.what == "Claim" {
+				a.owner = bad
+			} else {
+				a.name = bad
+			}
+		default:
+			continue
 		}
-	case call.what == "Claim" && rapid.Bool().Draw(t, "owner"):
-		a.owner = bad
-	default:
-		a.name = bad
+		m.within(t, fmt.Sprintf("%s with the name %.20q", call.what, bad), func() error {
+			switch err := call.do(m.ctx, s, a); {
+			case err == nil:
+				return errors.New("it was accepted")
+			case want != nil && !errors.Is(err, want):
+				return fmt.Errorf("the error is %w, want %w", err, want)
+			case errors.Is(err, evsourcing.ErrFenced):
+				return fmt.Errorf("the error is %w, which does not name the mistake", err)
+			}
+			return nil
+		})
 	}
-	m.within(t, fmt.Sprintf("%s with the name %.20q", call.what, bad), func() error {
-		switch err := call.do(m.ctx, s, a); {
-		case err == nil:
-			return errors.New("it was accepted")
-		case want != nil && !errors.Is(err, want):
-			return fmt.Errorf("the error is %w, want %w", err, want)
-		case errors.Is(err, evsourcing.ErrFenced):
-			return fmt.Errorf("the error is %w, which does not name the mistake", err)
-		}
-		return nil
-	})
-}
-
-// pickCall draws one of the first n calls.
-func pickCall(t *rapid.T, n int) refusable {
-	return refusables[rapid.IntRange(0, n-1).Draw(t, "call")]
 }

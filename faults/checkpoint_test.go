@@ -25,11 +25,26 @@ func (m *machine) compareCheckpoint(t *rapid.T, s store, name string) {
 	})
 }
 
+// saveCheckpoints saves checkpoints of a name.
+func (m *machine) saveCheckpoints(t *rapid.T) {
+	name := pick(t, "name", names)
+	for range upTo(t, "checkpoints", 4) {
+		m.saveCheckpoint(t, m.store(t), name)
+	}
+}
+
+// claims claims a name, again and again.
+func (m *machine) claims(t *rapid.T) {
+	name := pick(t, "name", names)
+	for range upTo(t, "claims", 4) {
+		m.claim(t, m.store(t), name)
+	}
+}
+
 // saveCheckpoint saves a checkpoint at any position. Its token is right, or too
 // low; a higher one than the owner's is only saved when nobody owns the name,
 // for what a renewal returns afterwards is left to the store.
-func (m *machine) saveCheckpoint(t *rapid.T) {
-	s, name := m.store(t), pick(t, "name", names)
+func (m *machine) saveCheckpoint(t *rapid.T, s store, name string) {
 	old := m.model.checkpoints[name]
 	c := evsourcing.Checkpoint{Token: old.Token, Position: pick(t, "position", []uint64{0, 1, 2, m.model.head().Position, 1 << 40, math.MaxInt64})}
 	if c.Position > 0 {
@@ -59,8 +74,8 @@ func (m *machine) saveCheckpoint(t *rapid.T) {
 }
 
 // claim claims a name, renews the claim or gives it up.
-func (m *machine) claim(t *rapid.T) {
-	s, name, owner := m.store(t), pick(t, "name", names), pick(t, "owner", owners)
+func (m *machine) claim(t *rapid.T, s store, name string) {
+	owner := pick(t, "owner", owners)
 	old := m.model.checkpoints[name]
 	if old.owner != "" && rapid.Bool().Draw(t, "by the owner") {
 		owner = old.owner

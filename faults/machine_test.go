@@ -25,7 +25,11 @@ type machine struct {
 	calls   [][]evsourcing.Batch // appends that were stored
 	touched map[evsourcing.StreamID]struct{}
 	steps   int
+	history []string // the last calls, for what can't be repeated
 }
+
+// historySize is how many calls a failure shows.
+const historySize = 50
 
 // actions are what the machine can do. All are equally likely. The one without a
 // name follows each of them.
@@ -50,9 +54,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		"wait":                           m.wait,
 		"wait for an append":             m.waitForAppend,
 		"find":                           m.find,
-		"save a snapshot":                m.saveSnapshot,
-		"save a checkpoint":              m.saveCheckpoint,
-		"claim":                          m.claim,
+		"save snapshots":                 m.saveSnapshots,
+		"save checkpoints":               m.saveCheckpoints,
+		"claim":                          m.claims,
 		"claim at once":                  m.claimTogether,
 		"call under a dead context":      m.callDead,
 		"call with a name that is wrong": m.callInvalid,
@@ -127,6 +131,8 @@ func (m *machine) store(t *rapid.T) store { return pick(t, "store", m.stores) }
 // long. f must not use t.
 func (m *machine) within(t *rapid.T, what string, f func() error) {
 	t.Helper()
+	t.Log(what)
+	m.history = append(m.history[max(0, len(m.history)+1-historySize):], what)
 	done := make(chan error, 1)
 	go func() {
 		defer func() {

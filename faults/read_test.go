@@ -52,16 +52,18 @@ func (m *machine) drawReading(t *rapid.T) reading {
 	}
 }
 
-// load reads a part of a stream.
+// load reads parts of streams.
 func (m *machine) load(t *rapid.T) {
-	r := m.drawLoad(t)
-	m.within(t, r.what, func() error {
-		list, err := collect(r.seq(m.ctx))
-		if err != nil {
-			return err
-		}
-		return compare(list, r.want())
-	})
+	for range upTo(t, "readings", 4) {
+		r := m.drawLoad(t)
+		m.within(t, r.what, func() error {
+			list, err := collect(r.seq(m.ctx))
+			if err != nil {
+				return err
+			}
+			return compare(list, r.want())
+		})
+	}
 }
 
 // readTwice ranges over one iterator twice, the first time perhaps not to its
@@ -91,9 +93,16 @@ func (m *machine) readTwice(t *rapid.T) {
 	})
 }
 
-// readEvents reads a part of the log. A filter may let pass more than it should.
+// readEvents reads parts of the log.
 func (m *machine) readEvents(t *rapid.T) {
-	s, r, f := m.store(t), drawRange(t, m.model.log, positionOf), drawFilter(t)
+	for range upTo(t, "readings", 4) {
+		m.readFiltered(t, m.store(t), drawRange(t, m.model.log, positionOf), drawFilter(t))
+	}
+}
+
+// readFiltered reads a part of the log through a filter, which may let pass more
+// than it should.
+func (m *machine) readFiltered(t *rapid.T, s store, r evsourcing.Range, f evsourcing.Filter) {
 	m.within(t, fmt.Sprintf("Events in %+v through %q", r, f), func() error {
 		got, err := collect(s.Events(m.ctx, r, f))
 		if err != nil {

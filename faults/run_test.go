@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,11 +36,17 @@ func TestModel(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			prepare := k.prepare(t)
 			setRapid(t, map[string]string{"checks": "5", "steps": strconv.Itoa(stepsInCheck), "shrinktime": "20s"})
-			sites, steps := 0, 0
+			sites, steps, failed := 0, 0, false
 			for started := time.Now(); steps < wantedSteps(); {
 				rapid.Check(t, func(rt *rapid.T) {
 					m := &machine{patience: patience}
-					defer func() { sites, steps = sites+1, steps+m.steps }()
+					defer func() {
+						sites, steps = sites+1, steps+m.steps
+						if rt.Failed() && !failed {
+							failed = true
+							t.Logf("the first failure came after these calls:\n%s", strings.Join(m.history, "\n"))
+						}
+					}()
 					m.run(rt, prepare)
 				})
 				if d, ok := t.Deadline(); ok && time.Until(d) < time.Since(started)/10 {

@@ -28,10 +28,17 @@ func (m *machine) compareSnapshot(t *rapid.T, s store, id evsourcing.StreamID) {
 	})
 }
 
+// saveSnapshots saves snapshots of a stream.
+func (m *machine) saveSnapshots(t *rapid.T) {
+	id := pick(t, "stream", streams)
+	for range upTo(t, "snapshots", 4) {
+		m.saveSnapshot(t, m.store(t), id)
+	}
+}
+
 // saveSnapshot saves a snapshot, which replaces a newer one only if that is of
 // another fingerprint.
-func (m *machine) saveSnapshot(t *rapid.T) {
-	s, id := m.store(t), pick(t, "stream", streams)
+func (m *machine) saveSnapshot(t *rapid.T, s store, id evsourcing.StreamID) {
 	snapshot := evsourcing.Snapshot{
 		Stream: id, Version: rapid.Uint64Range(1, 6).Draw(t, "version"), Position: pick(t, "position", []uint64{1, 1 << 40, math.MaxInt64}),
 		EventID: m.newID(), Fingerprint: pick(t, "fingerprint", fingerprints), ContentType: pick(t, "content type", contentTypes),
