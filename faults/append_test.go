@@ -213,35 +213,3 @@ func (m *machine) appendDead(t *rapid.T) {
 		return nil
 	})
 }
-
-// appendCancelled appends while the context ends. Whatever was answered, it is
-// true; and an uncertain append can be repeated.
-func (m *machine) appendCancelled(t *rapid.T) {
-	s, batches := m.store(t), m.drawBatches(t)
-	m.within(t, describe(batches), func() error {
-		ctx, cancel := context.WithCancel(m.ctx)
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			cancel()
-		}()
-		result, err, changed := call(ctx, s, batches)
-		<-done
-		switch {
-		case changed != nil:
-			return changed
-		case errors.Is(err, evsourcing.ErrUncertain):
-			result, err, _ = call(m.ctx, s, batches)
-			if err != nil {
-				return fmt.Errorf("repeated after ErrUncertain: %w", err)
-			}
-			result.Repeated = false
-		case errors.Is(err, context.Canceled):
-			for _, b := range batches {
-				m.touched[b.Stream] = struct{}{}
-			}
-			return nil
-		}
-		return m.take(batches, result, err)
-	})
-}

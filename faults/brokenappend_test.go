@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/evsourcing/evsourcing"
@@ -144,6 +145,24 @@ func brokenAppends() []brokenStore {
 				return result, err
 			}}
 		}, "Head: it is"},
+
+		{"cancels all appends with one", func(s store) store {
+			var cancelled atomic.Int64
+			return withAppend{s, func(ctx context.Context, list ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+				if err := ctx.Err(); err != nil {
+					return evsourcing.AppendResult{}, err
+				}
+				before := cancelled.Load()
+				linger(ctx)
+				if ctx.Err() != nil {
+					cancelled.Add(1)
+				}
+				if cancelled.Load() != before {
+					return evsourcing.AppendResult{}, context.Canceled
+				}
+				return s.Append(ctx, list...)
+			}}
+		}, "Append failed: context canceled|error context canceled"},
 
 		{"checks nothing of what it is passed", func(s store) store {
 			return withAppend{s, func(ctx context.Context, list ...evsourcing.Batch) (evsourcing.AppendResult, error) {

@@ -2,7 +2,10 @@ package faults
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -15,6 +18,7 @@ import (
 type attempt struct {
 	store   store
 	batches []evsourcing.Batch
+	cancel  int // if not negative, its context ends about so soon
 	result  evsourcing.AppendResult
 	err     error
 	changed error // set if the store changed what it was passed
@@ -24,11 +28,48 @@ type attempt struct {
 // stored reports whether the answer is that the append was stored by it.
 func (a *attempt) stored() bool { return a.err == nil && !a.result.Repeated }
 
+// drawAttempt draws how an append is made, and by which store.
+func (m *machine) drawAttempt(t *rapid.T) *attempt {
+	a := &attempt{store: m.store(t), cancel: -1}
+	if chance(t, "cancelled", 5) {
+		a.cancel = rapid.IntRange(0, 300).Draw(t, "after")
+	}
+	return a
+}
+
+// make makes the append.
+func (a *attempt) make(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var canceller sync.WaitGroup
+	defer canceller.Wait()
+	if a.cancel >= 0 {
+		canceller.Go(func() {
+			for range a.cancel {
+				runtime.Gosched()
+			}
+			cancel()
+		})
+	}
+	a.result, a.err, a.changed = call(ctx, a.store, a.batches)
+}
+
+// withdrawn reports whether the answer is that the context ended before anything
+// was stored.
+func (a *attempt) withdrawn() bool { return a.cancel >= 0 && errors.Is(a.err, context.Canceled) }
+
+// appendCancelled makes an append whose context ends meanwhile.
+func (m *machine) appendCancelled(t *rapid.T) {
+	a := m.drawAttempt(t)
+	a.batches, a.cancel = m.drawBatches(t), rapid.IntRange(0, 300).Draw(t, "cancelled after")
+	m.race(t, []*attempt{a})
+}
+
 // burst makes several appends of any sort at once.
 func (m *machine) burst(t *rapid.T) {
 	var list []*attempt
 	for range rapid.IntRange(2, 6).Draw(t, "appends") {
-		a := &attempt{store: m.store(t)}
+		a := m.drawAttempt(t)
 		sort := pick(t, "sort", []string{"good", "good", "same", "conflict", "stored"})
 		switch {
 		case sort == "same" && len(list) > 0:
@@ -59,7 +100,9 @@ func (m *machine) contend(t *rapid.T) {
 		for range upTo(t, "events", 2) {
 			events = append(events, m.drawEvent(t, id))
 		}
-		list = append(list, &attempt{store: m.store(t), batches: []evsourcing.Batch{batchOf(id, expected, events...)}})
+		a := m.drawAttempt(t)
+		a.batches = []evsourcing.Batch{batchOf(id, expected, events...)}
+		list = append(list, a)
 	}
 	m.race(t, list)
 }
@@ -78,7 +121,7 @@ func (m *machine) race(t *rapid.T, list []*attempt) {
 		for _, a := range list {
 			writers.Go(func() {
 				<-start
-				a.result, a.err, a.changed = call(m.ctx, a.store, a.batches)
+				a.make(m.ctx)
 			})
 		}
 		go func() {
@@ -92,7 +135,7 @@ func (m *machine) race(t *rapid.T, list []*attempt) {
 			return fmt.Errorf("reading meanwhile: %w", err)
 		}
 		before := len(m.model.log)
-		if err := m.explain(list); err != nil {
+		if err := m.explain(m.ascertain(list)); err != nil {
 			return err
 		}
 		for _, events := range seen {
@@ -130,6 +173,30 @@ func (m *machine) watch(s store, head uint64, done <-chan struct{}) ([][]evsourc
 		default:
 		}
 	}
+}
+
+// ascertain repeats the appends whose outcome is uncertain, as callers do, and
+// leaves out what was withdrawn.
+func (m *machine) ascertain(list []*attempt) []*attempt {
+	stored := map[uint64]bool{} // by position
+	for _, a := range list {
+		if a.stored() {
+			stored[a.result.Position] = true
+		}
+	}
+	for _, a := range list {
+		if !errors.Is(a.err, evsourcing.ErrUncertain) {
+			continue
+		}
+		var changed error
+		a.result, a.err, changed = call(m.ctx, a.store, a.batches)
+		a.changed = errors.Join(a.changed, changed)
+		if a.err == nil && a.result.Repeated && m.model.judge(a.batches).fresh() && !stored[a.result.Position] {
+			a.result.Repeated = false // it was this one
+			stored[a.result.Position] = true
+		}
+	}
+	return slices.DeleteFunc(list, (*attempt).withdrawn)
 }
 
 // explain finds an order in which the appends, one after the other, get the
