@@ -1,7 +1,7 @@
 # Every target is one line; what takes more is a script in tools/ or .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help test race lint fmt cover bench fuzz flight replay tidy ci
+.PHONY: help test race lint fmt cover bench fuzz services flight replay tidy ci
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -19,6 +19,8 @@ bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem work
 fuzz: ## every fuzz test, a minute each
 	tools/fuzz 1m
+services: ## PostgreSQL for tests and examples, by Docker
+	docker compose up -d --wait
 flight: ## the running example
 	go run ./examples/flight
 replay: ## real flights through the running example
