@@ -134,6 +134,27 @@ func brokenReads() []brokenStore {
 			return withWait{s, func(ctx context.Context, after uint64) error { return s.Wait(ctx, after+1) }}
 		}, "stuck"},
 
+		{"wakes one of those who wait", func(s store) store {
+			var mu sync.Mutex
+			waiting := 0
+			return withWait{s, func(ctx context.Context, after uint64) error {
+				mu.Lock()
+				waiting++
+				first := waiting == 1
+				mu.Unlock()
+				defer func() {
+					mu.Lock()
+					waiting--
+					mu.Unlock()
+				}()
+				err := s.Wait(ctx, after)
+				if !first && err == nil {
+					<-ctx.Done()
+				}
+				return err
+			}}
+		}, "stuck"},
+
 		{"wakes too early", func(s store) store {
 			return withWait{s, func(ctx context.Context, after uint64) error {
 				if after > 0 {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -74,13 +75,14 @@ func checkBroken(broken func(store) store, wait time.Duration, steps *int) func(
 	}
 }
 
-// TestSoundStore proves that it is not the wrappers that the machine finds.
+// TestSoundStore proves that the machine finds neither the wrappers nor what a
+// store may do.
 func TestSoundStore(t *testing.T) {
-	setRapid(t, map[string]string{"checks": "5", "steps": strconv.Itoa(stepsInCheck)})
+	setRapid(t, map[string]string{"checks": "10", "steps": strconv.Itoa(stepsInCheck), "nofailfile": "true"})
 	rapid.Check(t, func(t *rapid.T) {
 		m := &machine{patience: patience}
 		m.run(t, func(context.Context) (site, error) {
-			var s store = evsourcing.NewMemoryStore()
+			s := uncertain(evsourcing.NewMemoryStore())
 			s = editIn(s, func(*evsourcing.Batch, *evsourcing.StoredEvent) {})
 			s = editResult(s, func(_ context.Context, _ *evsourcing.AppendResult, err error) error { return err })
 			s = editOut(s, func(seq eventSeq) eventSeq { return seq })
@@ -89,6 +91,35 @@ func TestSoundStore(t *testing.T) {
 			return brokenSite{memorySite{s}}, nil
 		})
 	})
+}
+
+// uncertain returns s, with appends of uncertain outcome if their context ends,
+// some of them stored and some not; and with filters that are not looked at.
+func uncertain(s store) store {
+	var calls atomic.Int64
+	appends := withAppend{s, func(ctx context.Context, list ...evsourcing.Batch) (result evsourcing.AppendResult, err error) {
+		if err := ctx.Err(); err != nil {
+			return result, err
+		}
+		if err := evsourcing.Validate(list...); err != nil {
+			return result, err
+		}
+		before := calls.Add(1)%2 == 0
+		if before {
+			result, err = s.Append(context.WithoutCancel(ctx), list...)
+		}
+		linger(ctx)
+		if ctx.Err() != nil {
+			return evsourcing.AppendResult{}, fmt.Errorf("%w: %w", evsourcing.ErrUncertain, ctx.Err())
+		}
+		if !before {
+			result, err = s.Append(context.WithoutCancel(ctx), list...)
+		}
+		return result, err
+	}}
+	return withEvents{appends, func(ctx context.Context, r evsourcing.Range, _ evsourcing.Filter) eventSeq {
+		return s.Events(ctx, r, evsourcing.Filter{})
+	}}
 }
 
 // A brokenSite tells its store when it is opened again.

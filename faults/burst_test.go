@@ -191,7 +191,7 @@ func (m *machine) ascertain(list []*attempt) []*attempt {
 		var changed error
 		a.result, a.err, changed = call(m.ctx, a.store, a.batches)
 		a.changed = errors.Join(a.changed, changed)
-		if a.err == nil && a.result.Repeated && m.model.judge(a.batches).fresh() && !stored[a.result.Position] {
+		if a.err == nil && a.result.Repeated && !m.model.judge(a.batches).repeated && !stored[a.result.Position] {
 			a.result.Repeated = false // it was this one
 			stored[a.result.Position] = true
 		}

@@ -30,6 +30,11 @@ var (
 
 func pick[T any](t *rapid.T, label string, from []T) T { return rapid.SampledFrom(from).Draw(t, label) }
 
+// pickAny draws one of things that are too large to show, or not always the same.
+func pickAny[T any](t *rapid.T, label string, from []T) T {
+	return from[rapid.IntRange(0, len(from)-1).Draw(t, label)]
+}
+
 // chance is true once in n draws or so.
 func chance(t *rapid.T, label string, n int) bool {
 	return rapid.IntRange(0, n-1).Draw(t, label) == n-1

@@ -125,7 +125,7 @@ func (m *machine) reopen(t *rapid.T) {
 }
 
 // store draws one of the open stores.
-func (m *machine) store(t *rapid.T) store { return pick(t, "store", m.stores) }
+func (m *machine) store(t *rapid.T) store { return pickAny(t, "store", m.stores) }
 
 // within runs f, and fails the test if it returns an error, panics, or takes too
 // long. f must not use t.
