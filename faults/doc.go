@@ -5,7 +5,7 @@
 // plain enough to be right, and compares what the two say. TestBrokenStores
 // proves that it finds bugs, on stores that have one each.
 //
-// By default TestModel makes 2,000 steps on each store, with -short 400, and
-// with EVSOURCING_FULL=1 100,000. A failure prints the calls that lead to it, as
-// few as it can, and the flag that repeats it.
+// By default TestModel makes 2,000 steps on each store, with -short or under the
+// race detector 400, and with EVSOURCING_FULL=1 100,000. A failure prints the
+// calls that lead to it, as few as it can, and the flag that repeats it.
 package faults

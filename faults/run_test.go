@@ -24,7 +24,7 @@ func wantedSteps() int {
 	switch {
 	case os.Getenv("EVSOURCING_FULL") == "1":
 		return 100_000
-	case testing.Short():
+	case testing.Short(), raced:
 		return 400
 	}
 	return 2_000
