@@ -24,7 +24,7 @@ func held(t *testing.T) (s *Store, release func()) {
 
 func TestMembersOfAGroupFailAlone(t *testing.T) {
 	s, release := held(t)
-	old := loaded(t, t.Context(), s, "old")
+	old := loaded(t.Context(), t, s, "old")
 	duplicate := batch("new-2", 0, 2)
 	duplicate.Events[1].ID = old[1].ID
 	repeated := batch("old", 0, 2)
@@ -111,7 +111,7 @@ func TestAnAppendThatWaitsForAnotherProcessIsWithdrawn(t *testing.T) {
 	if err := <-patient; err != nil {
 		t.Error(err)
 	}
-	if n := len(loaded(t, t.Context(), s, "a")); n > 0 {
+	if n := len(loaded(t.Context(), t, s, "a")); n > 0 {
 		t.Error("it was stored")
 	}
 }

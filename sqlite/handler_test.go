@@ -188,13 +188,13 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		if _, err := s.Append(ctx, other); err != nil {
 			return err
 		}
-		if n := len(loaded(t, ctx, s, "a")); n != 5 {
+		if n := len(loaded(ctx, t, s, "a")); n != 5 {
 			return fmt.Errorf("Load sees %d events", n)
 		}
-		if n := len(loaded(t, t.Context(), s, "a")); n != 3 {
+		if n := len(loaded(t.Context(), t, s, "a")); n != 3 {
 			return fmt.Errorf("a Load outside sees %d events", n)
 		}
-		if list := loaded(t, ctx, s, "fresh"); len(list) != 1 || list[0].Topic != "thing.fresh" {
+		if list := loaded(ctx, t, s, "fresh"); len(list) != 1 || list[0].Topic != "thing.fresh" {
 			return fmt.Errorf("Load sees %+v", list)
 		}
 		if v, ok, err := s.Find(ctx, b.Stream, b.Events[1].ID); v != 5 || !ok || err != nil {
@@ -247,7 +247,7 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		b.Events[0].Topic = "rolled.back"
 		_, err := s.Append(ctx, b)
 		if err == nil {
-			loaded(t, ctx, s, "rolled back")
+			loaded(ctx, t, s, "rolled back")
 			err = errors.New("roll back")
 		}
 		return err
@@ -257,7 +257,7 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		b.Events[0].Topic = "topic of " + id
 		if err := s.Handler(func(ctx context.Context, _ *zsqlite.Conn, _ []evsourcing.Message) error {
 			_, err := s.Append(ctx, b)
-			if got := loaded(t, ctx, s, id); len(got) != 1 || got[0].Topic != b.Events[0].Topic {
+			if got := loaded(ctx, t, s, id); len(got) != 1 || got[0].Topic != b.Events[0].Topic {
 				return fmt.Errorf("Load sees %+v", got)
 			}
 			return err
@@ -381,10 +381,10 @@ func TestHandlersAndAppendsTakeTurns(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if got := len(loaded(t, t.Context(), s, "handled")); got != 3*n {
+	if got := len(loaded(t.Context(), t, s, "handled")); got != 3*n {
 		t.Errorf("%d events, want %d", got, 3*n)
 	}
-	if got := len(loaded(t, t.Context(), s, "appended")); got != 6*n {
+	if got := len(loaded(t.Context(), t, s, "appended")); got != 6*n {
 		t.Errorf("%d events, want %d", got, 6*n)
 	}
 	if err := s.Check(t.Context()); err != nil {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -163,7 +162,7 @@ func all(t testing.TB, s *Store) (list []evsourcing.StoredEvent) {
 }
 
 // loaded returns a stream.
-func loaded(t testing.TB, ctx context.Context, s *Store, id string) (list []evsourcing.StoredEvent) {
+func loaded(ctx context.Context, t testing.TB, s *Store, id string) (list []evsourcing.StoredEvent) {
 	t.Helper()
 	for e, err := range s.Load(ctx, stream(id), evsourcing.Range{}) {
 		if err != nil {
@@ -218,15 +217,6 @@ func size(short, normal, long int) int {
 	return normal
 }
 
-// missing skips a test whose service is not there.
-func missing(t testing.TB, why string) {
-	t.Helper()
-	if os.Getenv("EVSOURCING_REQUIRE_SERVICES") == "1" {
-		t.Fatal(why)
-	}
-	t.Skip(why)
-}
-
 // tmpfs mounts a small file system in memory.
 func tmpfs(t testing.TB, bytes int) string {
 	t.Helper()
@@ -240,11 +230,4 @@ func tmpfs(t testing.TB, bytes int) string {
 		}
 	})
 	return dir
-}
-
-// kill kills a process and waits for its end.
-func kill(cmd *exec.Cmd, rest io.Reader) {
-	_ = cmd.Process.Kill()
-	_, _ = io.Copy(io.Discard, rest)
-	_ = cmd.Wait()
 }

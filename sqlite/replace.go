@@ -23,13 +23,13 @@ import (
 // of a handler's function goes for f.
 //
 // When no program uses the old name any more, [Store.Forget] removes it.
-func (s *Store) Replace(ctx context.Context, old, new string, f func(ctx context.Context, tx *zsqlite.Conn) error) error {
-	for _, name := range []string{old, new} {
+func (s *Store) Replace(ctx context.Context, old, next string, f func(ctx context.Context, tx *zsqlite.Conn) error) error {
+	for _, name := range []string{old, next} {
 		if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 			return err
 		}
 	}
-	if old == new {
+	if old == next {
 		return fmt.Errorf("evsourcing: sqlite: %q can't replace itself: a new version needs a new name", old)
 	}
 	return s.transact(ctx, func(ctx context.Context, c *conn) error {
@@ -37,15 +37,15 @@ func (s *Store) Replace(ctx context.Context, old, new string, f func(ctx context
 		if err != nil {
 			return s.explain("reading a checkpoint", err)
 		}
-		to, err := c.checkpoint(new)
+		to, err := c.checkpoint(next)
 		if err != nil {
 			return s.explain("reading a checkpoint", err)
 		}
 		switch {
 		case to.lease == forever:
-			return fmt.Errorf("%w: it can't replace %q", to.fenced(new), old)
+			return fmt.Errorf("%w: it can't replace %q", to.fenced(next), old)
 		case to.Position < from.Position:
-			return fmt.Errorf("%w: %q is at position %d, and %q at position %d; wait until it has caught up", ErrBehind, new, to.Position, old, from.Position)
+			return fmt.Errorf("%w: %q is at position %d, and %q at position %d; wait until it has caught up", ErrBehind, next, to.Position, old, from.Position)
 		}
 		if f != nil {
 			if err := f(ctx, c.Conn); err != nil {
@@ -56,7 +56,7 @@ func (s *Store) Replace(ctx context.Context, old, new string, f func(ctx context
 			if from.lease != forever {
 				from.Token = min(from.Token, math.MaxInt64-1) + 1
 			}
-			from.owner, from.lease = "replaced by "+new, forever
+			from.owner, from.lease = "replaced by "+next, forever
 			return c.putCheckpoint(old, &from)
 		})
 	})

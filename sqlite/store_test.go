@@ -27,7 +27,7 @@ func TestStoreKeepsEventsWhenItIsOpenedAgain(t *testing.T) {
 	mustAppend(t, s, b)
 	closeStore(t, s)
 	s = openTest(t, path, nil)
-	got := loaded(t, t.Context(), s, "a")
+	got := loaded(t.Context(), t, s, "a")
 	if len(got) != 3 || got[2].Metadata["k"] != "v" || len(got[1].Tags) != 2 || got[0].ID != b.Events[0].ID {
 		t.Errorf("came back as %+v", got)
 	}

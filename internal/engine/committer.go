@@ -133,27 +133,25 @@ func (c *Committer) loop() {
 		if len(group) > 1 {
 			runtime.Gosched() // who has got an answer may have more to say
 		}
-		if c.begin == nil {
-			if group = c.take(group[:0]); len(group) == 0 {
-				return
-			}
-			c.write(group)
-		} else {
-			if !c.await() {
-				return
-			}
-			ok, err := c.begin(c.idle)
-			if !ok && err == nil {
+		if !c.await() {
+			return
+		}
+		var err error
+		if c.begin != nil {
+			var ok bool
+			if ok, err = c.begin(c.idle); !ok && err == nil {
 				continue
 			}
-			group = c.grab(group[:0])
-			if err == nil {
-				c.write(group)
-			} else {
-				for _, a := range group {
-					a.Err = err
-				}
+		}
+		// All of them may have been withdrawn, or taken by another writer.
+		group = c.take(group[:0])
+		switch {
+		case err != nil:
+			for _, a := range group {
+				a.Err = err
 			}
+		case len(group) > 0 || c.begin != nil:
+			c.write(group)
 		}
 		c.settle(group)
 		clear(group)
@@ -164,10 +162,6 @@ func (c *Committer) loop() {
 func (c *Committer) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.awaitLocked()
-}
-
-func (c *Committer) awaitLocked() bool {
 	for c.first == nil {
 		if c.closed {
 			return false
@@ -195,22 +189,10 @@ func (c *Committer) Waiting() int {
 	return n
 }
 
-// take waits for a group; it is empty if there won't be another one.
+// take takes a group of what waits.
 func (c *Committer) take(group []*Append) []*Append {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.awaitLocked()
-	return c.grabLocked(group)
-}
-
-// grab takes a group of what waits, which may be nothing.
-func (c *Committer) grab(group []*Append) []*Append {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.grabLocked(group)
-}
-
-func (c *Committer) grabLocked(group []*Append) []*Append {
 	events, bytes := 0, 0
 	for c.first != nil {
 		a := c.first

@@ -187,3 +187,67 @@ func TestCommitterUnderLoad(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestCommitterBeginsBeforeItTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		begun := make(chan error)
+		var idle func() bool
+		c := engine.NewCommitter(engine.CommitterOptions{Begin: func(f func() bool) (bool, error) {
+			idle = f
+			err, ok := <-begun
+			return ok && err == nil, err
+		}}, g.write)
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		commit := func(ctx context.Context, id string, want error) {
+			wg.Go(func() {
+				_, err := c.Commit(ctx, newAppend(id))
+				if !errors.Is(err, want) || errors.Is(err, evsourcing.ErrUncertain) {
+					t.Errorf("%s: %v, want %v", id, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		commit(ctx, "a", context.Canceled)
+		commit(t.Context(), "b", nil)
+		if c.Waiting() != 2 || idle() {
+			t.Errorf("%d wait while the writer begins, idle %t", c.Waiting(), idle())
+		}
+		cancel()
+		synctest.Wait()
+		begun <- nil
+		if got := <-g.enter; len(got) != 1 || got[0] != "b" {
+			t.Errorf("the group is %v", got)
+		}
+		g.leave <- struct{}{}
+		// All are withdrawn while the writer begins.
+		ctx, cancel = context.WithCancel(t.Context())
+		commit(ctx, "c", context.Canceled)
+		cancel()
+		synctest.Wait()
+		if !idle() {
+			t.Error("it is not idle")
+		}
+		begun <- nil
+		if got := <-g.enter; len(got) != 0 {
+			t.Errorf("the group is %v", got)
+		}
+		g.leave <- struct{}{}
+		// Beginning fails.
+		boom := errors.New("boom")
+		commit(t.Context(), "d", boom)
+		begun <- boom
+		synctest.Wait()
+		// And is given up.
+		ctx, cancel = context.WithCancel(t.Context())
+		commit(ctx, "e", context.Canceled)
+		cancel()
+		synctest.Wait()
+		close(begun)
+		wg.Wait()
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
