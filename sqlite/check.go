@@ -82,6 +82,7 @@ func (k *checking) events() error {
 	}
 	defer stmt.Reset()
 	var rows rowReader
+	e := make([]evsourcing.StoredEvent, 1)
 	for after := int64(math.MinInt64); !k.full(); {
 		stmt.BindInt64(scanAfter, after)
 		stmt.BindInt64(scanUntil, math.MaxInt64)
@@ -95,13 +96,14 @@ func (k *checking) events() error {
 			if !ok {
 				break
 			}
-			var e evsourcing.StoredEvent
+			rows.begin()
 			position := stmt.ColumnInt64(colPosition)
-			switch err := rows.read(k.c, stmt, &e); {
+			switch err := rows.read(k.c, stmt, &e[0]); {
 			case err != nil:
 				k.found(err)
 			case position <= 0 || position <= after:
-				k.found(damaged(&e, "its position is out of order"))
+				rows.name(e)
+				k.found(damaged(&e[0], "its position is out of order"))
 			}
 			after = max(after, position)
 		}

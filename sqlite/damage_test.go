@@ -175,7 +175,7 @@ func TestCheckFindsWhatIsMissingOrOutOfOrder(t *testing.T) {
 		"a stream renamed":     "UPDATE streams SET stream = 'other'",
 		"a position moved":     "UPDATE events SET position = 100 WHERE version = 2",
 		"a time":               "UPDATE events SET time = time + 1 WHERE version = 2",
-		"a tag":                `UPDATE events SET tags = '["x"]' WHERE version = 2`,
+		"a tag":                `UPDATE events SET header = '["x"]' || char(10) WHERE version = 2`,
 		"an ID":                "UPDATE events SET id = zeroblob(16) WHERE version = 2",
 	} {
 		s := openTest(t, "", nil)

@@ -211,7 +211,7 @@ func size(short, normal, long int) int {
 	switch {
 	case full():
 		return long
-	case testing.Short():
+	case testing.Short() || raceEnabled:
 		return short
 	}
 	return normal

@@ -10,8 +10,8 @@ import (
 // bound is what some parameters of insertEvent hold. Consecutive events are much
 // alike, and binding a text costs more than comparing it.
 type bound struct {
-	valid                  bool
-	stream, tags, metadata string
+	valid          bool
+	stream, header string
 }
 
 // insert stores an event of the stream with the number. If guard is not 0, the
@@ -27,7 +27,8 @@ func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, number, posit
 	}
 	micros := e.Time.UnixMicro()
 	var sum uint32
-	sum, c.scratch = checksum(c.scratch, e, h, position, version, micros)
+	header := headerText(h)
+	sum, c.scratch = checksum(c.scratch, e, header, position, version, micros)
 	if cap(c.scratch) > 64<<10 {
 		c.scratch = nil
 	}
@@ -40,8 +41,7 @@ func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, number, posit
 	stmt.BindBytes(insertID, e.ID[:])
 	b := &c.bound
 	b.text(stmt, insertStreamText, &b.stream, e.Stream.ID)
-	b.text(stmt, insertTags, &b.tags, h.Tags)
-	b.text(stmt, insertMetadata, &b.metadata, h.Metadata)
+	b.text(stmt, insertHeader, &b.header, header)
 	stmt.BindBytes(insertData, e.Data)
 	stmt.BindInt64(insertGuard, guard)
 	b.valid = true
@@ -49,6 +49,14 @@ func (c *conn) insert(e *evsourcing.StoredEvent, h *engine.Header, number, posit
 		return err // and Step has reset the statement
 	}
 	return stmt.Reset()
+}
+
+// headerText returns what the column header has.
+func headerText(h *engine.Header) string {
+	if *h == (engine.Header{}) {
+		return ""
+	}
+	return h.Tags + "\n" + h.Metadata // JSON escapes newlines
 }
 
 // text binds a text, an empty one as NULL, unless it is bound already.

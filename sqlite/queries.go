@@ -48,8 +48,7 @@ const (
 	insertChecksum
 	insertID
 	insertStreamText
-	insertTags
-	insertMetadata
+	insertHeader
 	insertData
 	insertGuard // the version that the stream must have reached; 0: not asked
 )
@@ -66,8 +65,8 @@ const (
 
 // Parts of the statements that read events.
 const (
-	loadColumns = "SELECT position, kind, version, time, checksum, id, tags, metadata, data FROM events "
-	scanColumns = "SELECT position, kind, version, time, checksum, id, tags, metadata, data, stream FROM events "
+	loadColumns = "SELECT position, kind, version, time, checksum, id, header, data FROM events "
+	scanColumns = "SELECT position, kind, version, time, checksum, id, header, data, stream FROM events "
 	loadRange   = "WHERE number = (SELECT number FROM streams WHERE type = ?4 AND stream = ?5) AND version > ?1 AND version <= ?2 "
 	scanRange   = "WHERE position > ?1 AND position <= ?2 "
 	scanSome    = `AND kind IN (SELECT kind FROM kinds
@@ -89,9 +88,9 @@ var queries = [statements]string{
 	streamVersion: "SELECT coalesce(max(version), 0) FROM events WHERE number = ?1",
 	// A version of NULL is refused: that is how a wrong version is found without
 	// a statement of its own.
-	insertEvent: `INSERT INTO events (position, kind, number, version, time, checksum, id, stream, tags, metadata, data)
-		VALUES (?1, ?2, ?3, CASE WHEN ?12 = 0 OR EXISTS (SELECT 1 FROM events WHERE number = ?3 AND version = ?12) THEN ?4 END,
-			?5, ?6, ?7, ?8, ?9, ?10, ?11)`,
+	insertEvent: `INSERT INTO events (position, kind, number, version, time, checksum, id, stream, header, data)
+		VALUES (?1, ?2, ?3, CASE WHEN ?11 = 0 OR EXISTS (SELECT 1 FROM events WHERE number = ?3 AND version = ?11) THEN ?4 END,
+			?5, ?6, ?7, ?8, ?9, ?10)`,
 	deleteEvents: "DELETE FROM events WHERE position >= ?1",
 	findEvent:    "SELECT type, events.stream, version, position FROM events JOIN streams USING (number) WHERE id = ?1",
 	headEvent:    "SELECT position, id FROM events ORDER BY position DESC LIMIT 1",

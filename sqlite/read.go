@@ -174,6 +174,7 @@ func (p *pager) rowsWithin(c *conn, stmt *zsqlite.Stmt, after, until int64) (ful
 	stmt.BindInt64(scanUntil, until)
 	stmt.BindInt64(scanLimit, int64(size))
 	bytes := 0
+	p.rows.begin()
 	for len(p.page) < size && bytes < pageBytes {
 		var ok bool
 		if ok, err = stmt.Step(); !ok {
@@ -191,6 +192,7 @@ func (p *pager) rowsWithin(c *conn, stmt *zsqlite.Stmt, after, until int64) (ful
 	if rerr := stmt.Reset(); err == nil {
 		err = rerr
 	}
+	p.rows.name(p.page)
 	full = full && (len(p.page) == size || bytes >= pageBytes)
 	if n := len(p.page); n > 0 {
 		last := p.page[n-1].Position

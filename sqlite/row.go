@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
-	"hash/maphash"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,19 +21,19 @@ const (
 	formVersion  = 8
 	formTime     = 16
 	formID       = 24
-	formLengths  = 40 // of type, stream, topic, content type, tags, metadata, data; four bytes each
-	formTexts    = formLengths + 7*4
+	formLengths  = 40 // of type, stream, topic, content type, header, data; four bytes each
+	formTexts    = formLengths + 6*4
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // checksum returns the checksum of an event that is about to be stored, using
 // buf, which it returns.
-func checksum(buf []byte, e *evsourcing.StoredEvent, h *engine.Header, position, version, micros int64) (uint32, []byte) {
+func checksum(buf []byte, e *evsourcing.StoredEvent, header string, position, version, micros int64) (uint32, []byte) {
 	buf = append(buf[:0], make([]byte, formTexts)...)
 	putHeader(buf, position, version, micros)
 	copy(buf[formID:], e.ID[:])
-	for i, text := range [...]string{e.Stream.Type, e.Stream.ID, e.Topic, e.ContentType, h.Tags, h.Metadata} {
+	for i, text := range [...]string{e.Stream.Type, e.Stream.ID, e.Topic, e.ContentType, header} {
 		binary.LittleEndian.PutUint32(buf[formLengths+4*i:], uint32(len(text)))
 		buf = append(buf, text...)
 	}
@@ -48,7 +48,7 @@ func putHeader(buf []byte, position, version, micros int64) {
 
 // finish returns the checksum of a form that lacks the data.
 func finish(buf, data []byte) uint32 {
-	binary.LittleEndian.PutUint32(buf[formLengths+4*6:], uint32(len(data)))
+	binary.LittleEndian.PutUint32(buf[formLengths+4*5:], uint32(len(data)))
 	return crc32.Update(crc32.Checksum(buf, castagnoli), castagnoli, data)
 }
 
@@ -60,23 +60,23 @@ const (
 	colTime
 	colChecksum
 	colID
-	colTags
-	colMetadata
+	colHeader
 	colData
 	colStream // only of a scan
 )
 
 // A rowReader decodes the events of one iteration. It makes few allocations:
-// data goes into slabs, and a text that was seen lately is used again.
+// data goes into slabs, and the stream IDs of a page are parts of one string.
 type rowReader struct {
-	stream   *evsourcing.StreamID // of all rows; nil: each has its own
-	kind     kindName             // of the last row
-	number   int64                // of that kind; 0: there was none
-	streamID string               // of the last row
-	form     []byte
-	slab     []byte
-	grow     int      // size of the next slab
-	streams  []string // seen lately, by their hash
+	stream *evsourcing.StreamID // of all rows; nil: each has its own
+	kind   kindName             // of the last row
+	number int64                // of that kind; 0: there was none
+	form   []byte
+	slab   []byte
+	grow   int // size of the next slab
+
+	ids   []byte   // stream IDs of the page
+	spans [][2]int // where in ids each row's is
 }
 
 // Sizes of slabs.
@@ -105,14 +105,13 @@ func (r *rowReader) read(c *conn, stmt *zsqlite.Stmt, e *evsourcing.StoredEvent)
 		e.Stream = *r.stream
 		r.put(1, e.Stream.ID)
 	} else {
-		e.Stream = evsourcing.StreamID{Type: r.kind.typ, ID: r.intern(r.take(stmt, 1, colStream, evsourcing.MaxNameSize))}
+		e.Stream = evsourcing.StreamID{Type: r.kind.typ}
+		r.note(r.take(stmt, 1, colStream, evsourcing.MaxNameSize))
 	}
 	e.Topic, e.ContentType = r.kind.topic, r.kind.contentType
 	r.put(2, e.Topic)
 	r.put(3, e.ContentType)
-	tags := len(r.form)
-	metadata := tags + len(r.take(stmt, 4, colTags, 0))
-	r.take(stmt, 5, colMetadata, 0)
+	header := r.take(stmt, 4, colHeader, 0)
 	e.Data = r.data(stmt)
 
 	e.ID = uuid.UUID(r.form[formID:formLengths])
@@ -121,17 +120,18 @@ func (r *rowReader) read(c *conn, stmt *zsqlite.Stmt, e *evsourcing.StoredEvent)
 	e.Tags, e.Metadata = nil, nil
 	switch {
 	case finish(r.form, e.Data) != uint32(stmt.ColumnInt64(colChecksum)):
-		return damaged(e, "its checksum is wrong")
+		return r.damaged(e, "its checksum is wrong")
 	case e.Stream.Type != r.kind.typ:
-		return damaged(e, "it is of the type "+r.kind.typ)
-	case len(r.form) == tags:
+		return r.damaged(e, "it is of the type "+r.kind.typ)
+	case len(header) == 0:
 		return nil
 	}
-	if e.Tags, err = engine.ParseTags(string(r.form[tags:metadata])); err != nil {
-		return damaged(e, err.Error())
+	tags, metadata, _ := strings.Cut(string(header), "\n")
+	if e.Tags, err = engine.ParseTags(tags); err == nil {
+		e.Metadata, err = engine.ParseMetadata(metadata)
 	}
-	if e.Metadata, err = engine.ParseMetadata(string(r.form[metadata:])); err != nil {
-		return damaged(e, err.Error())
+	if err != nil {
+		return r.damaged(e, err.Error())
 	}
 	return nil
 }
@@ -192,21 +192,37 @@ func (r *rowReader) data(stmt *zsqlite.Stmt) []byte {
 	return r.slab[start : start+n : start+n]
 }
 
-var textSeed = maphash.MakeSeed()
+// begin begins a page.
+func (r *rowReader) begin() { r.ids, r.spans = r.ids[:0], r.spans[:0] }
 
-// intern returns b as a string.
-func (r *rowReader) intern(b []byte) string {
-	if r.streamID == string(b) {
-		return r.streamID
+// note keeps a row's stream ID for name.
+func (r *rowReader) note(id []byte) {
+	if n := len(r.spans); n > 0 {
+		if last := r.spans[n-1]; string(r.ids[last[0]:last[1]]) == string(id) {
+			r.spans = append(r.spans, last)
+			return
+		}
 	}
-	const size = 256
-	if r.streams == nil {
-		r.streams = make([]string, size)
+	start := len(r.ids)
+	r.ids = append(r.ids, id...)
+	r.spans = append(r.spans, [2]int{start, len(r.ids)})
+}
+
+// name gives the events of a page their stream IDs.
+func (r *rowReader) name(page []evsourcing.StoredEvent) {
+	if r.stream != nil {
+		return
 	}
-	s := &r.streams[maphash.Bytes(textSeed, b)%size]
-	if *s != string(b) {
-		*s = string(b)
+	ids := string(r.ids)
+	for i := range page {
+		page[i].Stream.ID = ids[r.spans[i][0]:r.spans[i][1]]
 	}
-	r.streamID = *s
-	return *s
+}
+
+// damaged is the error for the current row.
+func (r *rowReader) damaged(e *evsourcing.StoredEvent, why string) error {
+	if n := len(r.spans); n > 0 {
+		e.Stream.ID = string(r.ids[r.spans[n-1][0]:r.spans[n-1][1]])
+	}
+	return damaged(e, why)
 }

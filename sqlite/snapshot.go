@@ -7,7 +7,6 @@ import (
 	zsqlite "zombiezen.com/go/sqlite"
 
 	"github.com/evsourcing/evsourcing"
-	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
 // LoadSnapshot implements [evsourcing.SnapshotStore]. A snapshot that is damaged
@@ -74,6 +73,6 @@ func (s *Store) SaveSnapshot(ctx context.Context, snapshot evsourcing.Snapshot) 
 func snapshotChecksum(s *evsourcing.Snapshot) uint32 {
 	micros := s.Time.UnixMicro()
 	e := evsourcing.StoredEvent{ID: s.EventID, Stream: s.Stream, Topic: s.Fingerprint, ContentType: s.ContentType, Data: s.Data}
-	sum, _ := checksum(nil, &e, &engine.Header{}, int64(s.Position), int64(s.Version), micros)
+	sum, _ := checksum(nil, &e, "", int64(s.Position), int64(s.Version), micros)
 	return sum
 }

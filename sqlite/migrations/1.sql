@@ -35,8 +35,7 @@ CREATE TABLE events (
   checksum INTEGER NOT NULL,     -- CRC-32C of what the event is
   id       BLOB NOT NULL,
   stream   TEXT NOT NULL,        -- as in streams: a reader of the log need not look there
-  tags     TEXT,                 -- a JSON array, or NULL
-  metadata TEXT,                 -- a JSON object, or NULL
+  header   TEXT,                 -- tags, a JSON array, a newline, and metadata, a JSON object; or NULL
   data     BLOB NOT NULL
 ) STRICT;
 

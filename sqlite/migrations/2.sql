@@ -16,8 +16,8 @@ SELECT
     WHEN content_type LIKE 'application/json%' OR content_type LIKE '%+json%' THEN CAST(data AS TEXT)
     ELSE hex(data)
   END AS data,
-  tags,
-  metadata
+  nullif(substr(header, 1, instr(header, char(10)) - 1), '') AS tags,
+  nullif(substr(header, instr(header, char(10)) + 1), '') AS metadata
 FROM events JOIN kinds USING (kind);
 
 INSERT INTO events_schema (version) VALUES (2);
