@@ -352,7 +352,10 @@ func TestSubscriptionToALogThatHasDiverged(t *testing.T) {
 			require.ErrorIs(t, err, evsourcing.ErrDiverged)
 			require.ErrorContains(t, err, `subscription "sub"`)
 			require.ErrorContains(t, err, tt.want)
-			require.ErrorIs(t, s.WaitFor(t.Context(), 20), evsourcing.ErrDiverged, "WaitFor returns Run's error")
+			for _, position := range []uint64{1, cp.Position, 20} {
+				require.ErrorIs(t, s.WaitFor(t.Context(), position), evsourcing.ErrDiverged, "WaitFor returns Run's error")
+			}
+			assert.Zero(t, s.Status().Position, "what another log's subscription has come to")
 			require.ErrorIs(t, s.Status().Err, evsourcing.ErrDiverged)
 			assert.Empty(t, rec.all(), "nothing is skipped silently")
 			assert.Equal(t, cp, checkpointOf(t, store, "sub"))

@@ -18,6 +18,7 @@ type subscriptionReader struct {
 	*subscriptionRun
 	at       Mark // everything up to here is delivered or not wanted
 	verified bool // the log holds the event at that mark
+	shown    bool // the checkpoint's position is
 	head     Mark
 	waits    int              // failures to wait, one after the other
 	told     time.Time        // when progress was last logged
@@ -70,6 +71,10 @@ func (rd *subscriptionReader) round() error {
 	}
 	if err := rd.verify(head); err != nil {
 		return err
+	}
+	if !rd.shown { // not before: it may be of another log
+		rd.shown = true
+		rd.progress.reach(rd.at.Position)
 	}
 	rd.head = head
 	rd.progress.seeHead(head.Position)

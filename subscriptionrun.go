@@ -173,7 +173,6 @@ func (r *subscriptionRun) start() error {
 	}
 	r.saved = at
 	r.mark = newWatermark(at, r.progress.reach)
-	r.progress.reach(at.Position)
 	lanes := r.opts.Partitions
 	if r.bus != nil {
 		lanes = 1
