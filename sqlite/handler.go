@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	zsqlite "zombiezen.com/go/sqlite"
@@ -53,11 +54,7 @@ func (h *Handler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
 	})
 }
 
-// HandleTx does what Handle does, and saves to as the name's checkpoint in the
-// same transaction. It returns [evsourcing.ErrFenced], and commits nothing, if a
-// saved checkpoint of the name is not at from's position any more, or to's token
-// is lower than the highest that was claimed or saved. After an error other than
-// [evsourcing.ErrUncertain] nothing was committed.
+// HandleTx implements [evsourcing.TxHandler].
 func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return err
@@ -66,12 +63,15 @@ func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing
 		return err
 	}
 	s := h.store
-	return s.transact(ctx, func(ctx context.Context, c *conn) error {
+	var work error
+	err := s.transact(ctx, func(ctx context.Context, c *conn) error {
 		if _, err := s.ready(c, name, from, to); err != nil {
 			return err
 		}
-		if err := h.f(ctx, c.Conn, msgs); err != nil {
-			return err
+		if len(msgs) > 0 {
+			if work = h.f(ctx, c.Conn, msgs); work != nil {
+				return work
+			}
 		}
 		return s.update(ctx, "saving a checkpoint", func(c *conn) error {
 			// Again, because f may have saved or claimed it.
@@ -82,7 +82,27 @@ func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing
 			return c.saveCheckpoint(name, &r, to)
 		})
 	})
+	if err == nil || isOfWork(err, work) {
+		return err
+	}
+	return &evsourcing.TxError{Err: err}
 }
+
+// isOfWork reports whether the error of a handler's transaction is to be returned
+// as it is: because the work has failed, and not the disk under it, or because it
+// says itself what it is.
+func isOfWork(err, work error) bool {
+	switch primary, _ := code(err); primary {
+	case zsqlite.ResultConstraint: // deferred until the commit
+		return true
+	case zsqlite.ResultFull, zsqlite.ResultIOErr, zsqlite.ResultNoMem:
+		return errors.Is(err, evsourcing.ErrUncertain)
+	}
+	return work != nil || errors.Is(err, evsourcing.ErrFenced) || errors.Is(err, evsourcing.ErrUncertain) ||
+		errors.Is(err, errSlow) || errors.Is(err, errEnded)
+}
+
+var _ evsourcing.TxHandler = (*Handler)(nil)
 
 // ready returns the row of a name whose checkpoint may move from one to another.
 func (s *Store) ready(c *conn, name string, from, to evsourcing.Checkpoint) (r checkpoint, err error) {

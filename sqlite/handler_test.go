@@ -89,7 +89,7 @@ func TestHandlerThatFailsCommitsNothing(t *testing.T) {
 			}
 			return f(ctx)
 		})
-		return h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), nil)
+		return h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), oneMessage)
 	}
 	nothing := func(what string) {
 		t.Helper()
@@ -138,7 +138,7 @@ func TestHandlerIsFenced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.HandleTx(t.Context(), "n", one, at(5, one.Token), nil); err != nil {
+	if err := h.HandleTx(t.Context(), "n", one, at(5, one.Token), oneMessage); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Claim(t.Context(), "n", "one", 0); err != nil {
@@ -149,12 +149,12 @@ func TestHandlerIsFenced(t *testing.T) {
 		t.Fatal(err)
 	}
 	called = false
-	want(t, "the owner before", h.HandleTx(t.Context(), "n", at(5, one.Token), at(6, one.Token), nil), evsourcing.ErrFenced)
+	want(t, "the owner before", h.HandleTx(t.Context(), "n", at(5, one.Token), at(6, one.Token), oneMessage), evsourcing.ErrFenced)
 	if called {
 		t.Error("the function of a fenced handler was called")
 	}
-	want(t, "another position", h.HandleTx(t.Context(), "n", at(4, two.Token), at(6, two.Token), nil), evsourcing.ErrFenced)
-	if err := h.HandleTx(t.Context(), "n", two, at(6, two.Token), nil); err != nil {
+	want(t, "another position", h.HandleTx(t.Context(), "n", at(4, two.Token), at(6, two.Token), oneMessage), evsourcing.ErrFenced)
+	if err := h.HandleTx(t.Context(), "n", two, at(6, two.Token), oneMessage); err != nil {
 		t.Error(err)
 	}
 	if got := checkpointOf(t, s, "n"); got != at(6, two.Token) {
@@ -221,7 +221,7 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		return sqlitex.Execute(tx, "INSERT INTO seen SELECT position FROM events WHERE position > 3", nil)
 	})
 	go func() { wait <- s.Wait(t.Context(), 5) }()
-	if err := h.HandleTx(t.Context(), "n", at(0, 0), at(3, 0), nil); err != nil {
+	if err := h.HandleTx(t.Context(), "n", at(0, 0), at(3, 0), oneMessage); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-wait; err != nil {
@@ -302,7 +302,7 @@ func TestHandlerThatTakesTooLongIsRolledBack(t *testing.T) {
 				_, err := s.Append(t.Context(), batch(name, 0, 1))
 				others <- err
 			}()
-			err := h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), nil)
+			err := h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), oneMessage)
 			wantText(t, "the handler", err, "HandlerTime", "BatchSize")
 			if err := <-others; err != nil {
 				t.Error(err)
@@ -328,7 +328,7 @@ func TestHandlerThatEndsTheTransactionIsAnError(t *testing.T) {
 			wantText(t, "Append after "+end, err, "COMMIT")
 			return nil
 		})
-		wantText(t, end, h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), nil), "COMMIT", "ROLLBACK")
+		wantText(t, end, h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), oneMessage), "COMMIT", "ROLLBACK")
 		if got := checkpointOf(t, s, "n"); got.Position != 0 {
 			t.Errorf("%s: the checkpoint is %+v", end, got)
 		}
@@ -347,7 +347,7 @@ func TestHandlerThatLeavesAStatementOpen(t *testing.T) {
 			_, err = stmt.Step()
 			return err
 		})
-		if err := h.HandleTx(t.Context(), "n", at(position, 0), at(position+1, 0), nil); err != nil {
+		if err := h.HandleTx(t.Context(), "n", at(position, 0), at(position+1, 0), oneMessage); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -369,7 +369,7 @@ func TestHandlersAndAppendsTakeTurns(t *testing.T) {
 				return err
 			})
 			for i := range uint64(n) {
-				if err := handler.HandleTx(t.Context(), name, at(i, 0), at(i+1, 0), nil); err != nil {
+				if err := handler.HandleTx(t.Context(), name, at(i, 0), at(i+1, 0), oneMessage); err != nil {
 					t.Error(err)
 				}
 			}
@@ -399,7 +399,7 @@ func TestReplaceRetiresTheOldVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := s.Handler(func(context.Context, *zsqlite.Conn, []evsourcing.Message) error { return nil })
-	if err := h.HandleTx(t.Context(), "v1", old, at(10, old.Token), nil); err != nil {
+	if err := h.HandleTx(t.Context(), "v1", old, at(10, old.Token), oneMessage); err != nil {
 		t.Fatal(err)
 	}
 	swap := func(_ context.Context, tx *zsqlite.Conn) error { return note(tx, 1) }
@@ -415,7 +415,7 @@ func TestReplaceRetiresTheOldVersion(t *testing.T) {
 		return boom
 	})
 	want(t, "a switch that fails", err, boom)
-	if err := h.HandleTx(t.Context(), "v1", at(10, 0), at(10, old.Token), nil); err != nil {
+	if err := h.HandleTx(t.Context(), "v1", at(10, 0), at(10, old.Token), oneMessage); err != nil {
 		t.Errorf("after a switch that failed: %v", err)
 	}
 	if len(seen(t, s)) > 0 {
@@ -426,7 +426,7 @@ func TestReplaceRetiresTheOldVersion(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err = h.HandleTx(t.Context(), "v1", at(10, old.Token), at(11, old.Token), nil)
+	err = h.HandleTx(t.Context(), "v1", at(10, old.Token), at(11, old.Token), oneMessage)
 	want(t, "the old version", err, evsourcing.ErrFenced)
 	wantText(t, "the old version", err, "replaced by v2")
 	want(t, "the old version's checkpoint", s.SaveCheckpoint(t.Context(), "v1", at(11, old.Token)), evsourcing.ErrFenced)

@@ -231,3 +231,6 @@ func tmpfs(t testing.TB, bytes int) string {
 	})
 	return dir
 }
+
+// oneMessage is for handlers that don't look at it.
+var oneMessage = []evsourcing.Message{{}}

@@ -17,6 +17,7 @@ import (
 type transaction struct {
 	mu    sync.Mutex // guards what follows; held while the store uses the connection
 	c     *conn      // nil when the transaction has ended
+	tx    *zsqlite.Conn // c's, for the function
 	ctx   context.Context
 	path  string
 	wrote int64 // the last position that was appended; 0 if none was
@@ -63,10 +64,12 @@ func (t *transaction) use(s *Store, doing string, f func(c *conn) error) error {
 // alive returns an error if the transaction was ended by the function.
 func (t *transaction) alive() error {
 	if t.c.AutocommitEnabled() {
-		return fmt.Errorf("evsourcing: sqlite: %s: the transaction was ended within; a handler must not COMMIT or ROLLBACK, and SQLite does so itself after some errors, such as a full disk", t.path)
+		return fmt.Errorf("%w: %s", errEnded, t.path)
 	}
 	return nil
 }
+
+var errEnded = errors.New("evsourcing: sqlite: the transaction was ended within; a function must not COMMIT or ROLLBACK, and SQLite does so itself after some errors, such as a full disk")
 
 // append stores an append in the transaction.
 func (t *transaction) append(s *Store, a *engine.Append) (evsourcing.AppendResult, error) {
@@ -98,6 +101,34 @@ func ended(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// InTx runs f in a transaction, which is committed if f returns nil, and rolled
+// back otherwise. What is said of the function of [Store.Handler] goes for f, the
+// bounds of its time included. It is for the tables of the user's own that stand
+// in the file beside the store's; [Store.Read] reads them.
+func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx *zsqlite.Conn) error) error {
+	return s.transact(ctx, func(ctx context.Context, c *conn) error { return f(ctx, c.Conn) })
+}
+
+// Read runs f with a connection that can't write, one of [Options].Readers: what f
+// reads by one statement is of one moment. f must not keep conn, and should
+// finalize or reset every statement, as those of
+// [zombiezen.com/go/sqlite/sqlitex] do; as long as one is in the middle of its
+// rows, the write-ahead log grows. When ctx ends, statements fail. Within a
+// transaction, whose context ctx is or comes from, conn is that of the
+// transaction.
+func (s *Store) Read(ctx context.Context, f func(conn *zsqlite.Conn) error) error {
+	if t, err := s.joined(ctx); err != nil {
+		return err
+	} else if t != nil {
+		return f(t.tx)
+	}
+	return s.read(ctx, "reading", func(c *conn) error {
+		c.SetInterrupt(ctx.Done())
+		defer c.SetInterrupt(nil) // which resets the statements that were left open
+		return f(c.Conn)
+	})
+}
+
 // transact runs f in a transaction of its own. Whatever ends f, by an error, a panic or
 // runtime.Goexit, rolls it back.
 func (s *Store) transact(ctx context.Context, f func(ctx context.Context, c *conn) error) error {
@@ -127,7 +158,7 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context, c *con
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime, errSlow)
 	defer cancel()
-	t := &transaction{c: c, ctx: ctx, path: s.path}
+	t := &transaction{c: c, tx: c.Conn, ctx: ctx, path: s.path}
 	c.SetInterrupt(ctx.Done())
 	defer s.end(t, c)
 	if err := f(context.WithValue(ctx, txKey{s}, t), c); err != nil {

@@ -53,7 +53,7 @@ func (s *Store) waitOnce(ctx context.Context, after uint64) error {
 		return err
 	}
 	if head.Position > after {
-		s.raise(head.Position)
+		s.committed(head.Position) // others may wait for it too
 		return nil
 	}
 	select {
