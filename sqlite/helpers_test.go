@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -215,21 +214,6 @@ func size(short, normal, long int) int {
 		return short
 	}
 	return normal
-}
-
-// tmpfs mounts a small file system in memory.
-func tmpfs(t testing.TB, bytes int) string {
-	t.Helper()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", bytes)); err != nil {
-		t.Skip("a small file system can't be mounted: ", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }
 
 // oneMessage is for handlers that don't look at it.

@@ -152,7 +152,7 @@ func (s *Store) useWAL(c *conn) error {
 		if err := goOn(); err != nil {
 			return err
 		}
-		time.Sleep(busyPause)
+		time.Sleep(time.Millisecond)
 	}
 }
 

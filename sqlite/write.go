@@ -13,12 +13,13 @@ import (
 )
 
 // SQLite's own way to wait for another process is unfair: who waits looks less
-// and less often, and who writes goes on writing. So writers look every
-// millisecond or two, and for a while after they have met another process they
-// leave it a gap between two transactions.
+// and less often, and who writes goes on writing. So writers look several times
+// a millisecond, and for a while after they have met another process they leave
+// it a gap between two transactions.
 const (
-	busyPause  = time.Millisecond // and up to as much again
-	busyGap    = 2 * time.Millisecond
+	busyPause  = 100 * time.Microsecond // and up to as much again
+	busyLong   = 200                    // pauses, after which they are five times as long
+	busyGap    = 400 * time.Microsecond
 	busyMemory = 250 * time.Millisecond
 	busyTell   = 10 * time.Second
 )
@@ -46,7 +47,7 @@ func (s *Store) begin(c *conn, goOn func() error) error {
 		s.leaveGap()
 	}
 	var since, told time.Time
-	for {
+	for n := 0; ; n++ {
 		err := c.exec(beginImmediate)
 		if err == nil {
 			return nil
@@ -69,7 +70,11 @@ func (s *Store) begin(c *conn, goOn func() error) error {
 			told = now
 			s.opts.Logger.Warn("evsourcing: sqlite: waiting for another process that writes", "path", s.path, "for", now.Sub(since).Round(time.Second))
 		}
-		time.Sleep(busyPause + rand.N(busyPause))
+		d := busyPause + rand.N(busyPause)
+		if n > busyLong {
+			d *= 5
+		}
+		pause(d)
 	}
 }
 
@@ -81,7 +86,7 @@ func (s *Store) leaveGap() {
 		return
 	}
 	if gap := busyGap - now.Sub(s.busy.ended); gap > 0 {
-		time.Sleep(gap)
+		pause(gap)
 	}
 }
 
