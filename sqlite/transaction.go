@@ -15,8 +15,8 @@ import (
 // A transaction is one in which a function of the caller runs, with a context
 // that carries it: calls of the store with that context join it.
 type transaction struct {
-	mu    sync.Mutex // guards what follows; held while the store uses the connection
-	c     *conn      // nil when the transaction has ended
+	mu    sync.Mutex    // guards what follows; held while the store uses the connection
+	c     *conn         // nil when the transaction has ended
 	tx    *zsqlite.Conn // c's, for the function
 	ctx   context.Context
 	path  string

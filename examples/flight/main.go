@@ -3,7 +3,8 @@
 //
 // Without flags it tells the story of one flight. With -replay it flies the
 // flights of a file, and shows the delays by airport that a reactor has added
-// up; a subscription to the log adds them up again. -help says more.
+// up; a subscription to the log adds them up again. With -store the events, and
+// the second sums, are kept on disk. -help says more.
 package main
 
 import (
@@ -17,6 +18,8 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+
+	"github.com/evsourcing/evsourcing"
 )
 
 // Exit statuses.
@@ -27,11 +30,16 @@ const (
 	exitInterrupted = 130
 )
 
-const usage = `usage: flight                  tell the story of one flight
-       flight -replay [FILE]   replay the flights of FILE
+const usage = `usage: flight                                tell the story of one flight
+       flight -replay [-store STORE] [FILE]  replay the flights of FILE
 
 FILE is CSV with the header ` + header + `.
 Without FILE, 2,000 flights that are part of the program are replayed.
+
+STORE is where the events are kept: the name of a SQLite file, which is made if
+it is missing, or the URL of a PostgreSQL database (postgres://...). Without it,
+they are in memory. A replay that was cut short, even by a kill, is resumed by the same
+command: nothing is stored twice, and the board of the log is exact.
 
 The exit status is
   0    if all went well
@@ -54,6 +62,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	flags := flag.NewFlagSet("flight", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // what it has to say is said below
 	replaying := flags.Bool("replay", false, "replay the flights of a file")
+	storeName := flags.String("store", "", "keep the events of a replay there")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -62,6 +71,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 	case !*replaying && flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q without -replay", flags.Arg(0))
+	case !*replaying && *storeName != "":
+		err = errors.New("-store is for -replay")
 	case flags.NArg() > 1:
 		err = fmt.Errorf("unexpected argument %q after FILE", flags.Arg(1))
 	}
@@ -72,9 +83,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
 	if *replaying {
-		err = replayFile(ctx, flags.Arg(0), stdout, stderr, logger)
+		err = replayFile(ctx, flags.Arg(0), *storeName, stdout, stderr, logger)
 	} else {
-		err = story(ctx, newStore(), stdout, logger)
+		err = story(ctx, evsourcing.NewMemoryStore(), stdout, logger)
 	}
 	if err == nil {
 		return exitOK
@@ -92,7 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 }
 
 // replayFile replays the named file, or the one built in if name is empty.
-func replayFile(ctx context.Context, name string, stdout, stderr io.Writer, logger *slog.Logger) error {
+func replayFile(ctx context.Context, name, storeName string, stdout, stderr io.Writer, logger *slog.Logger) (err error) {
 	file, err := openFile(name)
 	if err != nil {
 		return err
@@ -101,6 +112,15 @@ func replayFile(ctx context.Context, name string, stdout, stderr io.Writer, logg
 	// FILE may be a pipe that nothing comes out of: closing it ends the wait.
 	defer context.AfterFunc(ctx, func() { _ = file.Close() })()
 
-	r := &replay{store: newStore(), board: newDelayBoard(), logger: logger, stdout: stdout, stderr: stderr, progress: newProgress(stderr)}
+	store, err := openStorage(ctx, storeName, logger)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		err = errors.Join(err, store.close(closing))
+	}()
+	r := &replay{store: store.EventStore, board: store.board, logger: logger, stdout: stdout, stderr: stderr, progress: newProgress(stderr)}
 	return r.run(ctx, file)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/evsourcing/evsourcing"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -112,7 +113,7 @@ func TestInterruptedWhileReading(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
 		file := &closedLater{File: r, reading: func() { cancel(errors.New("interrupt signal received")) }, after: len(start)}
 		stop := context.AfterFunc(ctx, func() { _ = r.Close() })
-		replay, _, _ := newReplay(newStore())
+		replay, _, _ := newReplay(evsourcing.NewMemoryStore())
 		assert.EqualError(t, replay.run(ctx, file), "interrupt signal received")
 		stop()
 	}
@@ -144,7 +145,8 @@ func TestUsage(t *testing.T) {
 		assert.Empty(t, stderr)
 	}
 	for want, args := range map[string][]string{
-		"flag provided but not defined: -store":       {"-store", "x"},
+		"flag provided but not defined: -shop":        {"-shop", "x"},
+		"-store is for -replay":                       {"-store", "x"},
 		`unexpected argument "x.csv" without -replay`: {"x.csv"},
 		`unexpected argument "b" after FILE`:          {"-replay", "a", "b"},
 		`invalid boolean value "x.csv" for -replay`:   {"-replay=x.csv"},
