@@ -1,0 +1,82 @@
+package postgres
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+// A querier is a pool, a connection or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// lookupSQL finds events and the versions of streams, all at one moment. The
+// subqueries with a LIMIT have no other plan than an index probe each.
+const lookupSQL = `
+SELECT e.id, e.type, e.stream, e.version, e.position
+FROM unnest($1::uuid[]) AS i(id), LATERAL (SELECT * FROM {schema}.events x WHERE x.id = i.id LIMIT 1) AS e
+UNION ALL
+SELECT NULL, s.type, s.stream, e.version, 0
+FROM unnest($2::text[], $3::text[]) AS s(type, stream),
+	LATERAL (SELECT x.version FROM {schema}.events x WHERE x.stream = s.stream AND x.type = s.type ORDER BY x.version DESC LIMIT 1) AS e`
+
+// found implements [engine.Lookup] with what a query has found.
+type found struct {
+	events   map[uuid.UUID]engine.Place
+	versions map[evsourcing.StreamID]uint64
+}
+
+func (f *found) Find(id uuid.UUID) (engine.Place, bool, error) {
+	p, ok := f.events[id]
+	return p, ok, nil
+}
+
+func (f *found) Version(id evsourcing.StreamID) (uint64, error) { return f.versions[id], nil }
+
+// lookUp finds what there is to know about appends.
+func (s *Store) lookUp(ctx context.Context, q querier, appends []*engine.Append) (*found, error) {
+	f := &found{events: map[uuid.UUID]engine.Place{}, versions: map[evsourcing.StreamID]uint64{}}
+	var ids []pgtype.UUID
+	var types, streams []string
+	for _, a := range appends {
+		for i := range a.Batches {
+			b := &a.Batches[i]
+			if _, ok := f.versions[b.Stream]; !ok {
+				f.versions[b.Stream] = 0
+				types, streams = append(types, b.Stream.Type), append(streams, b.Stream.ID)
+			}
+			for j := range b.Events {
+				ids = append(ids, pgtype.UUID{Bytes: b.Events[j].ID, Valid: true})
+			}
+		}
+	}
+	rows, err := q.Query(ctx, s.sql.lookup, ids, types, streams)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id pgtype.UUID
+		var p engine.Place
+		var version, position int64
+		if err := rows.Scan(&id, &p.Stream.Type, &p.Stream.ID, &version, &position); err != nil {
+			return nil, err
+		}
+		p.Version, p.Position = uint64(version), uint64(position)
+		if id.Valid {
+			f.events[id.Bytes] = p
+		} else {
+			f.versions[p.Stream] = p.Version
+		}
+	}
+	return f, rows.Err()
+}

@@ -1,0 +1,222 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/engine"
+)
+
+// InTx runs f in a transaction, in the isolation level READ COMMITTED, and commits
+// it if f returns nil. Appends to the store that f gets, or to s with f's context or
+// one derived from it, are stored if and only if the transaction commits, as its last
+// statement: so it may take its time, and write other things before and after them,
+// without other appends waiting for it. Loads with the context see what was appended.
+//
+// f must not commit tx or roll it back, and uses it and the store from one goroutine
+// at a time; rows must be read or closed before the store is used. When f returns an
+// error, panics or calls runtime.Goexit, the transaction is rolled back. Rolling back
+// to a savepoint does not take appends back.
+//
+// InTx returns f's error as it is. An [evsourcing.ErrConflict] may come from f's
+// append, or from InTx at the end; the transaction can be run again then.
+// [evsourcing.ErrUncertain] means that the connection broke during the commit, and the
+// store could not find out what came of it. After any other error nothing was stored.
+func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error) error {
+	return s.run(ctx, beginSQL, nil, func(ctx context.Context, t *transaction) error {
+		return f(ctx, guardedTx{t}, txStore{s, t})
+	})
+}
+
+const beginSQL = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+// graceTime is how long a commit that has begun is waited for after its context has
+// ended.
+const graceTime = time.Second
+
+// A transaction is one of InTx or a handler, with the appends that it will make.
+type transaction struct {
+	store *Store
+	conn  *pgx.Conn
+	tx    pgx.Tx
+
+	mu      sync.Mutex // guards everything below, and the connection while the store uses it
+	over    bool
+	appends []*engine.Append // to be made, their versions set
+	streams map[evsourcing.StreamID]*buffered
+}
+
+// An advance is a checkpoint to be saved with a transaction.
+type advance struct {
+	name     string
+	from, to evsourcing.Checkpoint
+}
+
+// run runs f in a transaction.
+func (s *Store) run(ctx context.Context, begin string, adv *advance, f func(ctx context.Context, t *transaction) error) error {
+	if err := s.isClosed(); err != nil {
+		return err
+	}
+	if s.transaction(ctx) != nil {
+		return errors.New("evsourcing: postgres: the context is that of a transaction, which can't begin another one")
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("evsourcing: postgres: begin: %w", contextError(ctx, err))
+	}
+	defer conn.Release()
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{BeginQuery: begin})
+	if err != nil {
+		return fmt.Errorf("evsourcing: postgres: begin: %w", remedy(contextError(ctx, err)))
+	}
+	t := &transaction{store: s, conn: conn.Conn(), tx: tx, streams: map[evsourcing.StreamID]*buffered{}}
+	committed := false
+	defer func() { // also after a panic or Goexit
+		t.end()
+		if !committed {
+			t.rollback(ctx)
+		}
+	}()
+	if err := f(context.WithValue(ctx, txKey{s}, t), t); err != nil {
+		return err
+	}
+	t.end()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	head, err := t.commit(ctx, adv)
+	committed = err == nil
+	if err == nil && head > 0 {
+		s.stored(head)
+	}
+	return err
+}
+
+// end makes all further use an error.
+func (t *transaction) end() {
+	t.mu.Lock()
+	t.over = true
+	t.mu.Unlock()
+}
+
+func (t *transaction) rollback(ctx context.Context) {
+	if t.conn.IsClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
+	defer cancel()
+	_ = t.tx.Rollback(ctx) // a connection that fails is closed
+}
+
+// commit saves the checkpoint, makes the appends and commits, all in one round trip.
+// It returns the last position. The position lock is taken last.
+func (t *transaction) commit(ctx context.Context, adv *advance) (head uint64, err error) {
+	wait, cancel := withGrace(ctx, graceTime)
+	defer cancel()
+	var b pgx.Batch
+	var last *int64
+	doing := ""
+	expect := func(what string, q *pgx.QueuedQuery, fn func(row pgx.Row) error) {
+		q.QueryRow(func(row pgx.Row) error {
+			doing = what
+			return fn(row)
+		})
+	}
+	if adv != nil {
+		q := b.Queue(t.store.text("SELECT true FROM {schema}.advance($1::text, $2::bigint, $3::bigint, $4::uuid, $5::bigint)"), adv.name,
+			int64(adv.from.Position), int64(adv.to.Position), pgtype.UUID{Bytes: adv.to.EventID, Valid: true}, int64(adv.to.Token))
+		expect("advance", q, func(row pgx.Row) error { var ok bool; return row.Scan(&ok) })
+	}
+	if len(t.appends) > 0 {
+		q := b.Queue(t.store.text(appendStrictSQL), t.args().list()...)
+		expect("append", q, func(row pgx.Row) error { return row.Scan(&last) })
+	}
+	tag := ""
+	b.Queue("COMMIT").Fn = func(br pgx.BatchResults) error {
+		doing = "commit"
+		ct, err := br.Exec()
+		tag = ct.String()
+		return err
+	}
+	err = t.conn.SendBatch(wait, &b).Close()
+	switch {
+	case err == nil && tag == "ROLLBACK":
+		return 0, errors.New("evsourcing: postgres: the transaction could not commit, because a statement in it had failed")
+	case err == nil && last != nil:
+		return uint64(*last), nil
+	case err == nil:
+		return 0, nil
+	}
+	return t.failed(ctx, adv, doing, err)
+}
+
+// failed says what came of a commit that failed.
+func (t *transaction) failed(ctx context.Context, adv *advance, doing string, err error) (head uint64, _ error) {
+	code := codeOf(err)
+	switch o := outcomeOf(err); {
+	case code == codeFenced && adv != nil:
+		return 0, fmt.Errorf("%w: the checkpoint of %q is not at position %d any more, or has a higher token than %d",
+			evsourcing.ErrFenced, adv.name, adv.from.Position, adv.to.Token)
+	case code == codeNotStored, o == refusedUnique && doing == "append":
+		t.rollback(ctx)
+		return 0, t.conflict(ctx, err)
+	case o == unknown:
+		if head, ok := t.foundStored(ctx); ok {
+			return head, nil
+		}
+		return 0, fmt.Errorf("%w: postgres: the connection failed during the commit: %w", evsourcing.ErrUncertain, err)
+	}
+	return 0, fmt.Errorf("evsourcing: postgres: commit: %w", remedy(err))
+}
+
+// withGrace returns a context that ends some time after ctx.
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var timer *time.Timer
+	var mu sync.Mutex
+	stop := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timer = time.AfterFunc(grace, cancel)
+	})
+	return later, func() {
+		stop()
+		mu.Lock()
+		if timer != nil {
+			timer.Stop()
+		}
+		mu.Unlock()
+		cancel()
+	}
+}
+
+type txKey struct{ store *Store }
+
+// transaction returns the store's transaction that ctx carries, or nil.
+func (s *Store) transaction(ctx context.Context) *transaction {
+	t, _ := ctx.Value(txKey{s}).(*transaction)
+	return t
+}
+
+// with runs f on the transaction that ctx carries, or else on the pool.
+func (s *Store) with(ctx context.Context, f func(q querier) error) error {
+	t := s.transaction(ctx)
+	if t == nil {
+		return f(s.pool)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return errOver
+	}
+	return f(t.tx)
+}
+
+var errOver = errors.New("evsourcing: postgres: the context is that of a transaction which has ended")

@@ -1,0 +1,149 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"iter"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/evsourcing/evsourcing"
+)
+
+// guardedTx is the pgx.Tx that a function gets. It can't end the transaction, and
+// can't be used after its end.
+type guardedTx struct{ t *transaction }
+
+var errGuarded = errors.New("evsourcing: postgres: the transaction is the store's to end: return nil to commit it, or an error to roll it back")
+
+func (g guardedTx) Commit(context.Context) error { return errGuarded }
+
+// Rollback is what many defer, so it may be called after the end.
+func (g guardedTx) Rollback(context.Context) error {
+	if g.check() != nil {
+		return pgx.ErrTxClosed
+	}
+	return errGuarded
+}
+
+func (g guardedTx) check() error {
+	g.t.mu.Lock()
+	defer g.t.mu.Unlock()
+	if g.t.over {
+		return pgx.ErrTxClosed
+	}
+	return nil
+}
+
+func (g guardedTx) Begin(ctx context.Context) (pgx.Tx, error) {
+	if err := g.check(); err != nil {
+		return nil, err
+	}
+	return g.t.tx.Begin(ctx)
+}
+
+func (g guardedTx) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {
+	if err := g.check(); err != nil {
+		return 0, err
+	}
+	return g.t.tx.CopyFrom(ctx, table, columns, src)
+}
+
+func (g guardedTx) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
+	if err := g.check(); err != nil {
+		return failedBatch{err: err}
+	}
+	return g.t.tx.SendBatch(ctx, b)
+}
+
+func (g guardedTx) LargeObjects() pgx.LargeObjects { return g.t.tx.LargeObjects() }
+
+func (g guardedTx) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	if err := g.check(); err != nil {
+		return nil, err
+	}
+	return g.t.tx.Prepare(ctx, name, sql)
+}
+
+func (g guardedTx) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	if err := g.check(); err != nil {
+		return pgconn.CommandTag{}, err
+	}
+	return g.t.tx.Exec(ctx, sql, args...)
+}
+
+func (g guardedTx) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if err := g.check(); err != nil {
+		return failedRows{err: err}, err
+	}
+	return g.t.tx.Query(ctx, sql, args...)
+}
+
+func (g guardedTx) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	if err := g.check(); err != nil {
+		return failedRows{err: err}
+	}
+	return g.t.tx.QueryRow(ctx, sql, args...)
+}
+
+func (g guardedTx) Conn() *pgx.Conn { return g.t.tx.Conn() }
+
+// failedRows and failedBatch are the results of what can't be done any more.
+type failedRows struct {
+	pgx.Rows
+	err error
+}
+
+func (r failedRows) Close()            {}
+func (r failedRows) Err() error        { return r.err }
+func (r failedRows) Next() bool        { return false }
+func (r failedRows) Scan(...any) error { return r.err }
+
+type failedBatch struct {
+	pgx.BatchResults
+	err error
+}
+
+func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
+func (b failedBatch) Query() (pgx.Rows, error)         { return failedRows{err: b.err}, b.err }
+func (b failedBatch) QueryRow() pgx.Row                { return failedRows{err: b.err} }
+func (b failedBatch) Close() error                     { return b.err }
+
+// txStore is the store that InTx hands out: what belongs to the transaction goes
+// there, whatever its context.
+type txStore struct {
+	*Store
+	t *transaction
+}
+
+func (s txStore) in(ctx context.Context) context.Context {
+	return context.WithValue(ctx, txKey{s.Store}, s.t)
+}
+
+func (s txStore) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+	return s.Store.Append(s.in(ctx), batches...)
+}
+
+func (s txStore) Load(ctx context.Context, id evsourcing.StreamID, r evsourcing.Range) iter.Seq2[evsourcing.StoredEvent, error] {
+	return s.Store.Load(s.in(ctx), id, r)
+}
+
+func (s txStore) Find(ctx context.Context, id evsourcing.StreamID, event uuid.UUID) (uint64, bool, error) {
+	return s.Store.Find(s.in(ctx), id, event)
+}
+
+func (s txStore) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
+	return s.Store.Events(s.in(ctx), r, f)
+}
+
+func (s txStore) Head(ctx context.Context) (evsourcing.Mark, error) { return s.Store.Head(s.in(ctx)) }
+
+func (s txStore) LoadSnapshot(ctx context.Context, id evsourcing.StreamID) (evsourcing.Snapshot, bool, error) {
+	return s.Store.LoadSnapshot(s.in(ctx), id)
+}
+
+func (s txStore) SaveSnapshot(ctx context.Context, p evsourcing.Snapshot) error {
+	return s.Store.SaveSnapshot(s.in(ctx), p)
+}
