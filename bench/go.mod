@@ -11,11 +11,21 @@ replace github.com/evsourcing/evsourcing => ../
 
 require (
 	github.com/evsourcing/evsourcing/sqlite v0.0.0
+	github.com/jackc/pgx/v5 v5.12.0
 	zombiezen.com/go/sqlite v1.4.2
 )
 
 require (
+	github.com/jackc/pgpassfile v1.0.0 // indirect
+	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
+	github.com/jackc/puddle/v2 v2.2.3 // indirect
+	golang.org/x/sync v0.24.0 // indirect
+	golang.org/x/text v0.41.0 // indirect
+)
+
+require (
 	github.com/dustin/go-humanize v1.1.0 // indirect
+	github.com/evsourcing/evsourcing/postgres v0.0.0
 	github.com/mattn/go-isatty v0.0.24 // indirect
 	github.com/ncruces/go-strftime v1.1.0 // indirect
 	github.com/remyoudompheng/bigfft v0.0.0-20230129092748-24d4a6f8daec // indirect
@@ -27,3 +37,5 @@ require (
 )
 
 replace github.com/evsourcing/evsourcing/sqlite => ../sqlite
+
+replace github.com/evsourcing/evsourcing/postgres => ../postgres
