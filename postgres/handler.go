@@ -10,7 +10,7 @@ import (
 	"github.com/evsourcing/evsourcing"
 )
 
-// A HandlerFunc handles messages of a subscription in a transaction. See
+// A HandlerFunc handles messages of a subscription in a transaction: see
 // [Store.Handler].
 type HandlerFunc func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error
 
@@ -21,31 +21,25 @@ type HandlerFunc func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message)
 //
 // The rules of [Store.InTx] hold for f: it appends by its context, and must not end
 // tx. The transaction is bounded by Options.HandlerTime.
-func (s *Store) Handler(f HandlerFunc) *Handler { return &Handler{s, f} }
+func (s *Store) Handler(f HandlerFunc) evsourcing.TxHandler {
+	if f == nil {
+		panic("evsourcing: postgres: Handler: the function is nil")
+	}
+	return &txHandler{s, f}
+}
 
-// A Handler is made by [Store.Handler].
-type Handler struct {
+type txHandler struct {
 	store *Store
 	f     HandlerFunc
 }
 
-var _ evsourcing.Handler = (*Handler)(nil)
+func (h *txHandler) CheckpointStore() evsourcing.CheckpointStore { return h.store }
 
-// CheckpointStore returns the store whose transactions the handler runs in. It has to
-// be the subscription's.
-func (h *Handler) CheckpointStore() evsourcing.CheckpointStore { return h.store }
-
-// Handle runs the function in a transaction that saves no checkpoint.
-func (h *Handler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
+func (h *txHandler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
 	return h.run(ctx, nil, msgs)
 }
 
-// HandleTx does what Handle does, and saves the checkpoint to under the name in the
-// same transaction. If a saved checkpoint is not at from's position any more, or
-// a higher token than to's was claimed or saved, the error is
-// [evsourcing.ErrFenced]. After any error but [evsourcing.ErrUncertain] nothing was
-// committed; after that, Checkpoint tells.
-func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
+func (h *txHandler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
 	for _, c := range []evsourcing.Checkpoint{from, to} {
 		if err := checkCheckpoint(ctx, name, c); err != nil {
 			return err
@@ -54,17 +48,31 @@ func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing
 	return h.run(ctx, &advance{name, from, to}, msgs)
 }
 
-func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Message) error {
-	bounded, cancel := context.WithTimeoutCause(ctx, h.store.opts.HandlerTime,
-		fmt.Errorf("evsourcing: postgres: the handler's transaction took longer than HandlerTime, %v: %w", h.store.opts.HandlerTime, context.DeadlineExceeded))
+func (h *txHandler) run(ctx context.Context, adv *advance, msgs []evsourcing.Message) error {
+	s := h.store
+	bounded, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime,
+		fmt.Errorf("evsourcing: postgres: the handler's transaction took longer than HandlerTime, %v: %w", s.opts.HandlerTime, context.DeadlineExceeded))
 	defer cancel()
-	err := h.store.run(bounded, h.store.handlerBegin(), adv, func(ctx context.Context, t *transaction) error {
-		return h.f(ctx, guardedTx{t}, msgs)
+	var workErr error
+	broken := false
+	err := s.run(bounded, s.handlerBegin(), adv, func(ctx context.Context, t *transaction) error {
+		if len(msgs) > 0 {
+			workErr = h.f(ctx, guardedTx{t}, msgs)
+			broken = t.conn.IsClosed()
+		}
+		return workErr
 	})
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && bounded.Err() != nil {
-		return errors.Join(context.Cause(bounded), err)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() == nil && bounded.Err() != nil && !errors.Is(err, evsourcing.ErrUncertain):
+		return errors.Join(context.Cause(bounded), err) // the work is too slow
+	case workErr != nil && (!broken && outcomeOf(workErr) != again || ctx.Err() != nil),
+		errors.Is(err, evsourcing.ErrConflict), errors.Is(err, evsourcing.ErrDuplicateEvent),
+		errors.Is(err, evsourcing.ErrFenced), errors.Is(err, evsourcing.ErrUncertain):
+		return err
 	}
-	return err
+	return &evsourcing.TxError{Err: err}
 }
 
 // handlerBegin begins a transaction that the server ends if its owner is stuck: what

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -12,11 +13,9 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/postgres"
-	"github.com/evsourcing/evsourcing/storetest"
 )
 
 // missing skips a test for want of a service, or fails it where that has to be there.
@@ -117,6 +116,12 @@ func closeAfter(t testing.TB, s *postgres.Store) {
 	})
 }
 
+// quiet returns options without a log, for tests that break connections.
+func quiet(o postgres.Options) *postgres.Options {
+	o.Logger = slog.New(slog.DiscardHandler)
+	return &o
+}
+
 // newStore opens an empty store.
 func newStore(t testing.TB) *postgres.Store {
 	t.Helper()
@@ -162,9 +167,9 @@ func versions(t testing.TB, ctx context.Context, s evsourcing.EventStore, id evs
 	return strings.Join(list, " ")
 }
 
-// emptied returns a function for storetest.Run that empties one store again and again,
-// because making one takes longer.
-func emptied(dsn string, opts *postgres.Options) func(t *testing.T) evsourcing.EventStore {
+// opener returns a function for storetest.Run that opens stores through the given
+// connection.
+func opener(dsn string, opts *postgres.Options) func(t *testing.T) evsourcing.EventStore {
 	return func(t *testing.T) evsourcing.EventStore {
 		o := *opts
 		o.Schema = newSchema(t, serverDSN(t))
@@ -172,9 +177,3 @@ func emptied(dsn string, opts *postgres.Options) func(t *testing.T) evsourcing.E
 	}
 }
 
-func TestStoreKeepsThePromises(t *testing.T) {
-	dsn := serverDSN(t)
-	storetest.Run(t, emptied(dsn, &postgres.Options{}))
-}
-
-var _ = pgxpool.New

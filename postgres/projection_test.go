@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,14 +16,30 @@ import (
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
-// A projection counts the events of each stream in a table, exactly once. It stands in
-// for a subscription with a handler of the store's.
+// anything is a codec that takes every event as it is.
+type anything struct{}
+
+type happened struct{}
+
+func (happened) Topic() string { return "test.happened" }
+
+func (anything) Encode(context.Context, *evsourcing.StoredEvent, evsourcing.Event) error {
+	return errors.ErrUnsupported
+}
+
+func (anything) Decode(context.Context, *evsourcing.StoredEvent) (evsourcing.Event, error) {
+	return happened{}, nil
+}
+
+func (anything) Names(topic string) []string { return []string{topic} }
+
+// A projection counts the events of each stream in a table, exactly once.
 type projection struct {
 	store   *postgres.Store
 	name    string
 	table   string
-	batch   int
-	handler *postgres.Handler
+	handler evsourcing.TxHandler
+	opts    evsourcing.SubscriptionOptions
 }
 
 func newProjection(ctx context.Context, s *postgres.Store, dsn, name, table string) (*projection, error) {
@@ -33,61 +51,49 @@ func newProjection(ctx context.Context, s *postgres.Store, dsn, name, table stri
 	if _, err := conn.Exec(ctx, "CREATE TABLE IF NOT EXISTS "+table+" (id text PRIMARY KEY, version bigint NOT NULL, events bigint NOT NULL)"); err != nil {
 		return nil, err
 	}
-	p := &projection{store: s, name: name, table: table, batch: 100}
-	p.handler = s.Handler(func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error {
-		b := &pgx.Batch{}
-		for i := range msgs {
-			// A version out of turn violates the condition, and is not counted.
-			b.Queue("INSERT INTO "+table+" AS p VALUES ($1, $2, 1) ON CONFLICT (id) DO UPDATE"+
-				" SET version = excluded.version, events = p.events + 1 WHERE p.version = excluded.version - 1", msgs[i].Stream.ID, int64(msgs[i].Version))
-		}
-		return tx.SendBatch(ctx, b).Close()
-	})
+	p := &projection{store: s, name: name, table: table}
+	p.opts = evsourcing.SubscriptionOptions{
+		Logger: slog.New(slog.DiscardHandler),
+		Retry:  evsourcing.RetryPolicy{InitialInterval: time.Millisecond, MaxInterval: 50 * time.Millisecond},
+	}
+	p.handler = s.Handler(p.handle)
 	return p, nil
 }
 
-// step handles what there is, and returns how far it has come.
-func (p *projection) step(ctx context.Context, token uint64) (uint64, error) {
-	at, _, err := p.store.Checkpoint(ctx, p.name)
-	if err != nil {
-		return 0, err
+// handle leaves the version as it is if one comes out of turn, and counts the event.
+func (p *projection) handle(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error {
+	ids, versions := make([]string, len(msgs)), make([]int64, len(msgs))
+	for i := range msgs {
+		ids[i], versions[i] = msgs[i].Stream.ID, int64(msgs[i].Version)
 	}
-	at.Token = max(at.Token, token)
-	var msgs []evsourcing.Message
-	handle := func() error {
-		if len(msgs) == 0 {
-			return nil
-		}
-		last := msgs[len(msgs)-1]
-		to := evsourcing.Checkpoint{Position: last.Position, EventID: last.ID, Token: at.Token}
-		err := p.handler.HandleTx(ctx, p.name, at, to, msgs)
-		at, msgs = to, nil
-		return err
-	}
-	for e, err := range p.store.Events(ctx, evsourcing.Range{After: at.Position}, evsourcing.Filter{}) {
-		if err != nil {
-			return 0, err
-		}
-		if msgs = append(msgs, evsourcing.Message{StoredEvent: e}); len(msgs) == p.batch {
-			if err := handle(); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return at.Position, handle()
+	_, err := tx.Exec(ctx, `
+INSERT INTO `+p.table+` AS p SELECT id, max(version), count(*) FROM unnest($1::text[], $2::bigint[]) AS m(id, version) GROUP BY id
+ON CONFLICT (id) DO UPDATE SET events = p.events + excluded.events,
+	version = CASE WHEN p.version + excluded.events = excluded.version THEN excluded.version ELSE -1000000 END`, ids, versions)
+	return err
 }
 
-// follow runs until ctx ends. Failures of the database are tried again.
-func (p *projection) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		at, err := p.step(ctx, 0)
-		if err == nil {
-			err = p.store.Wait(ctx, at)
-		}
-		if err != nil {
-			pause(ctx, 5*time.Millisecond)
-		}
+func (p *projection) subscription() *evsourcing.Subscription {
+	return evsourcing.NewSubscription(p.name, p.store, p.store, anything{}, p.handler, &p.opts)
+}
+
+// start runs the projection until the function it returns is called, or the test
+// ends.
+func (p *projection) start(t testing.TB) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.subscription().Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("the subscription %s ended: %v", p.name, err)
+			}
+		})
 	}
+	t.Cleanup(stop)
+	return stop
 }
 
 // pause waits for what only another process can say.
@@ -116,9 +122,16 @@ func eventually(t testing.TB, what string, f func() bool) {
 // wantExact checks that the read model has each event of the store once.
 func (p *projection) wantExact(t testing.TB, dsn string) {
 	t.Helper()
-	if _, err := p.step(t.Context(), 0); err != nil {
-		t.Fatalf("catching up: %v", err)
+	head, err := p.store.Head(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	stop := p.start(t)
+	eventually(t, "catching up", func() bool {
+		c, _, err := p.store.Checkpoint(t.Context(), p.name)
+		return err == nil && c.Position >= head.Position
+	})
+	stop()
 	counts := map[string]uint64{}
 	for e, err := range p.store.Events(t.Context(), evsourcing.Range{}, evsourcing.Filter{}) {
 		if err != nil {
@@ -154,10 +167,4 @@ func (p *projection) wantExact(t testing.TB, dsn string) {
 	if n != len(counts) || len(wrong) > 0 {
 		t.Errorf("the read model has %d streams, the store %d; wrong are %s", n, len(counts), strings.Join(wrong, "; "))
 	}
-}
-
-// isBroken reports whether an error is one of a database that was cut off, as opposed
-// to one that a caller must not see.
-func isBroken(err error) bool {
-	return err != nil && !errors.Is(err, evsourcing.ErrConflict) && !errors.Is(err, evsourcing.ErrDuplicateEvent)
 }
