@@ -176,4 +176,3 @@ func opener(dsn string, opts *postgres.Options) func(t *testing.T) evsourcing.Ev
 		return open(t, dsn, &o)
 	}
 }
-
