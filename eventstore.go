@@ -96,6 +96,7 @@ type AppendResult struct {
 	Position uint64   // of the last event; the append's positions are consecutive
 	Versions []uint64 // of the last event of each batch
 	Repeated bool     // the events were stored before; see promise 3 of EventStore
+	Pending  bool     // a transaction that ctx carries will store them, and gives them positions: Position is 0
 }
 
 // A Range selects a part of an ordered sequence of events, by their versions or

@@ -131,7 +131,9 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base, atte
 		return result.Repeated, nil
 	}
 	for i := range out.batch {
-		out.batch[i].Position = first + uint64(i)
+		if !result.Pending {
+			out.batch[i].Position = first + uint64(i)
+		}
 	}
 	if err := r.publish(ctx, &out); err != nil {
 		return result.Repeated, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)
@@ -160,7 +162,7 @@ func (r *Repository[T]) verify(b *Base, result AppendResult) error {
 	if len(result.Versions) != 1 || result.Versions[0] != want {
 		return fmt.Errorf("%w: the store answered with versions %d, want [%d]", ErrUncertain, result.Versions, want)
 	}
-	if result.Position < want { // there are no more versions than positions
+	if result.Position < want && !result.Pending { // there are no more versions than positions
 		return fmt.Errorf("%w: the store answered with position %d for version %d", ErrUncertain, result.Position, want)
 	}
 	return nil

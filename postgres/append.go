@@ -20,8 +20,8 @@ import (
 // finds stored after that counts as stored by it, and not as Repeated.
 //
 // Within a transaction of [Store.InTx] or a [Store.Handler], whose context ctx is or
-// comes from, the events are stored if and only if the transaction commits, and the
-// result has no position. The versions are checked at once and again at the end,
+// comes from, the events are stored if and only if the transaction commits: the
+// result is Pending, and has no position. The versions are checked at once and again at the end,
 // where a conflict makes the transaction fail.
 func (s *Store) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
 	if err := ctx.Err(); err != nil {

@@ -61,7 +61,7 @@ func (t *transaction) append(ctx context.Context, a *engine.Append) (evsourcing.
 	if !fresh {
 		return result, err
 	}
-	result.Versions = make([]uint64, len(a.Batches))
+	result = evsourcing.AppendResult{Versions: make([]uint64, len(a.Batches)), Pending: true}
 	n := 0
 	for i := range a.Batches {
 		b := &a.Batches[i]

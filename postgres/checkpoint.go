@@ -19,7 +19,8 @@ func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpo
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return evsourcing.Checkpoint{}, false, err
 	}
-	c, saved, err := s.checkpoint(ctx, s.pool, name, "")
+	var saved bool
+	c, err := scanCheckpoint(s.pool.QueryRow(ctx, s.text("SELECT position, event_id, token, saved FROM {schema}.checkpoints WHERE name = $1"), name), &saved)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return evsourcing.Checkpoint{}, false, nil
 	}
@@ -27,13 +28,6 @@ func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpo
 		return evsourcing.Checkpoint{}, false, checkpointError(ctx, "read", name, err)
 	}
 	return c, saved, nil
-}
-
-// checkpoint reads a row, locked if locking says so.
-func (s *Store) checkpoint(ctx context.Context, q querier, name, locking string) (c evsourcing.Checkpoint, saved bool, err error) {
-	row := q.QueryRow(ctx, s.text("SELECT position, event_id, token, saved FROM {schema}.checkpoints WHERE name = $1"+locking), name)
-	c, err = scanCheckpoint(row, &saved)
-	return c, saved, err
 }
 
 // scanCheckpoint reads position, event ID and token, and what else there is.
@@ -149,17 +143,26 @@ func leaseMicros(ttl time.Duration) int64 {
 	return int64((min(ttl, long) + time.Microsecond - 1) / time.Microsecond)
 }
 
-// Forget removes a checkpoint with all that is known about its name, such as that of
-// a subscription that was replaced. A subscription of that name would start anew. It
-// is no error if there is none.
+// Forget removes what is kept under the name of a subscription: checkpoint, token and
+// lease. One that runs under the name later starts anew. While an owner's lease lasts it
+// is refused with [evsourcing.ErrFenced]; but a subscription without a lease, or one that
+// was paused beyond it, is not noticed, so make sure that none is running. A name that is
+// not known is no error.
 func (s *Store) Forget(ctx context.Context, name string) error {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return err
 	}
-	if _, err := s.pool.Exec(ctx, s.text("DELETE FROM {schema}.checkpoints WHERE name = $1"), name); err != nil {
+	var owner string
+	err := s.pool.QueryRow(ctx, s.text(`
+WITH gone AS (DELETE FROM {schema}.checkpoints WHERE name = $1 AND (until <= clock_timestamp() OR until = 'infinity') RETURNING name)
+SELECT owner FROM {schema}.checkpoints WHERE name = $1 AND NOT EXISTS (SELECT FROM gone)`), name).Scan(&owner)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
 		return checkpointError(ctx, "forget", name, err)
 	}
-	return nil
+	return fmt.Errorf("%w: %q belongs to %q, whose lease lasts", evsourcing.ErrFenced, name, owner)
 }
 
 func checkpointError(ctx context.Context, what, name string, err error) error {

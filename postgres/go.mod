@@ -1,6 +1,6 @@
 module github.com/evsourcing/evsourcing/postgres
 
-go 1.26
+go 1.26.0
 
 require (
 	github.com/evsourcing/evsourcing v0.0.0

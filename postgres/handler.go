@@ -10,9 +10,15 @@ import (
 	"github.com/evsourcing/evsourcing"
 )
 
-// A HandlerFunc handles messages of a subscription in a transaction: see
+// A Handler is a subscription's handler that does its work in a transaction of the
+// store, and saves the subscription's checkpoint in it: exactly once. See
 // [Store.Handler].
-type HandlerFunc func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error
+type Handler struct {
+	store *Store
+	f     func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error
+}
+
+var _ evsourcing.TxHandler = (*Handler)(nil)
 
 // Handler returns a handler for a subscription whose checkpoints s keeps: f runs in a
 // transaction, and the checkpoint is saved in it. So what f does there is done exactly
@@ -20,26 +26,25 @@ type HandlerFunc func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message)
 // back; what f does elsewhere may be done again.
 //
 // The rules of [Store.InTx] hold for f: it appends by its context, and must not end
-// tx. The transaction is bounded by Options.HandlerTime.
-func (s *Store) Handler(f HandlerFunc) evsourcing.TxHandler {
-	if f == nil {
-		panic("evsourcing: postgres: Handler: the function is nil")
-	}
-	return &txHandler{s, f}
+// tx. The transaction is bounded by Options.HandlerTime. (A repository used in f must
+// have no bus: it would publish what may be rolled back.)
+func (s *Store) Handler(f func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error) *Handler {
+	return &Handler{store: s, f: f}
 }
 
-type txHandler struct {
-	store *Store
-	f     HandlerFunc
-}
+// CheckpointStore returns the store.
+func (h *Handler) CheckpointStore() evsourcing.CheckpointStore { return h.store }
 
-func (h *txHandler) CheckpointStore() evsourcing.CheckpointStore { return h.store }
-
-func (h *txHandler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
+// Handle runs the function in a transaction of its own, without a checkpoint: in
+// tests, for example.
+func (h *Handler) Handle(ctx context.Context, msgs []evsourcing.Message) error {
 	return h.run(ctx, nil, msgs)
 }
 
-func (h *txHandler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
+// HandleTx does what Handle does, and saves to as the name's checkpoint in the same
+// transaction. Its errors are those of [evsourcing.TxHandler]; a conflict of an append
+// that f has made is the work's.
+func (h *Handler) HandleTx(ctx context.Context, name string, from, to evsourcing.Checkpoint, msgs []evsourcing.Message) error {
 	for _, c := range []evsourcing.Checkpoint{from, to} {
 		if err := checkCheckpoint(ctx, name, c); err != nil {
 			return err
@@ -48,7 +53,7 @@ func (h *txHandler) HandleTx(ctx context.Context, name string, from, to evsourci
 	return h.run(ctx, &advance{name, from, to}, msgs)
 }
 
-func (h *txHandler) run(ctx context.Context, adv *advance, msgs []evsourcing.Message) error {
+func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Message) error {
 	s := h.store
 	bounded, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime,
 		fmt.Errorf("evsourcing: postgres: the handler's transaction took longer than HandlerTime, %v: %w", s.opts.HandlerTime, context.DeadlineExceeded))

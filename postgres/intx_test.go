@@ -37,7 +37,7 @@ func TestInTxCommitsEventsAndRowsTogether(t *testing.T) {
 	put(t, s, batch(stream("a"), 0, 2))
 	var fresh evsourcing.Batch
 	err := s.InTx(ctx, func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error {
-		if r := put(t, store, batch(stream("a"), 2, 2)); r.Position != 0 || r.Versions[0] != 4 {
+		if r := put(t, store, batch(stream("a"), 2, 2)); r.Position != 0 || !r.Pending || r.Versions[0] != 4 {
 			t.Errorf("the append in the transaction returned %+v", r)
 		}
 		do(t, tx, "INSERT INTO "+table+" VALUES (1)")
@@ -337,5 +337,5 @@ type counter struct {
 
 type counted struct{}
 
-func (counted) Topic() string       { return "counted" }
+func (counted) Topic() string      { return "counted" }
 func (counted) ApplyTo(c *counter) { c.N++ }

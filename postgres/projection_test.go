@@ -38,7 +38,7 @@ type projection struct {
 	store   *postgres.Store
 	name    string
 	table   string
-	handler evsourcing.TxHandler
+	handler *postgres.Handler
 	opts    evsourcing.SubscriptionOptions
 }
 

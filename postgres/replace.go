@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
@@ -15,9 +16,10 @@ var ErrBehind = errors.New("evsourcing: postgres: not caught up")
 
 // Replace puts a subscription in the place of an older one, when a read model has been
 // rebuilt beside the old. In one transaction, during which neither gets on, it checks
-// that the new checkpoint is not below the old, runs f, which swaps tables or a view and
+// that the new checkpoint is not below the old one, runs f, which swaps tables or a view and
 // drops the old ones, and retires the old name: a subscription of it that runs, or is
-// started, handles nothing any more, and stands by. [Store.Forget] removes that.
+// started, gets [evsourcing.ErrFenced] or stands by, for good. f may be nil. When no
+// program uses the old name any more, [Store.Forget] removes it.
 //
 // The error is [ErrBehind] if the new subscription has not caught up: then try again
 // later. f is called again if the transaction got into a deadlock, and the rules of
@@ -38,6 +40,9 @@ func (s *Store) Replace(ctx context.Context, old, successor string, f func(ctx c
 			if err := s.retire(ctx, t.tx, old, successor); err != nil {
 				return err
 			}
+			if f == nil {
+				return nil
+			}
 			return f(ctx, guardedTx{t})
 		})
 		if err == nil || i == attempts || outcomeOf(err) != again {
@@ -51,14 +56,15 @@ func (s *Store) retire(ctx context.Context, tx pgx.Tx, old, successor string) er
 	// All lock rows in the same order.
 	positions := map[string]uint64{}
 	for _, name := range []string{min(old, successor), max(old, successor)} {
-		c, saved, err := s.checkpoint(ctx, tx, name, " FOR UPDATE")
-		switch {
-		case errors.Is(err, pgx.ErrNoRows), err == nil && !saved:
-			if name == successor {
-				return fmt.Errorf("%w: %q has no checkpoint", ErrBehind, successor)
-			}
-		case err != nil:
+		var owner string
+		var retired bool
+		c, err := scanCheckpoint(tx.QueryRow(ctx, s.text(`
+SELECT position, event_id, token, owner, until = 'infinity' FROM {schema}.checkpoints WHERE name = $1 FOR UPDATE`), name), &owner, &retired)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return checkpointError(ctx, "lock", name, err)
+		}
+		if retired && name == successor {
+			return fmt.Errorf("%w: it can't replace %q: %q was %s", evsourcing.ErrFenced, old, successor, owner)
 		}
 		positions[name] = c.Position
 	}
@@ -69,7 +75,7 @@ func (s *Store) retire(ctx context.Context, tx pgx.Tx, old, successor string) er
 INSERT INTO {schema}.checkpoints AS c (name, position, event_id, token, saved, owner, until)
 VALUES ($1, 0, '00000000-0000-0000-0000-000000000000', 1, false, $2, 'infinity')
 ON CONFLICT ON CONSTRAINT checkpoints_name DO UPDATE
-SET token = c.token + 1, owner = excluded.owner, until = 'infinity'`), old, fmt.Sprintf("replaced by %q", successor))
+SET token = c.token + 1, owner = excluded.owner, until = 'infinity'`), old, "replaced by "+successor)
 	if err != nil {
 		return checkpointError(ctx, "retire", old, err)
 	}
