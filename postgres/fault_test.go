@@ -126,8 +126,7 @@ func TestAppendIsUncertainWhenTheDatabaseStaysAway(t *testing.T) {
 	}
 	put(t, s, batch(stream("a"), 0, 1))
 	proxy.cut = func() bool {
-		_ = proxy.listener.Close() // nobody gets through any more
-		proxy.cutAll()
+		proxy.stop()
 		return true
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)

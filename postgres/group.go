@@ -38,17 +38,12 @@ func isPlain(group []*engine.Append) bool {
 }
 
 // appendOne stores one event, or returns its append.
-func (s *Store) appendOne(ctx context.Context, group []*engine.Append) (maybe []*engine.Append, err error) {
+func (s *Store) appendOne(ctx context.Context, q querier, group []*engine.Append) (maybe []*engine.Append, err error) {
 	a := group[0]
 	b := &a.Batches[0]
 	e, h := &b.Events[0], &a.Headers[0]
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return nil, acquireError(err)
-	}
-	defer conn.Release()
 	var position int64
-	err = conn.QueryRow(ctx, s.sql.appendOne, int64(b.Expected), e.Time.UnixMicro(), pgtype.UUID{Bytes: e.ID, Valid: true},
+	err = q.QueryRow(ctx, s.sql.appendOne, int64(b.Expected), e.Time.UnixMicro(), pgtype.UUID{Bytes: e.ID, Valid: true},
 		b.Stream.Type, b.Stream.ID, e.Topic, e.ContentType, notNil(e.Data), h.Tags, h.Metadata).Scan(&position)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return group, nil
@@ -61,17 +56,12 @@ func (s *Store) appendOne(ctx context.Context, group []*engine.Append) (maybe []
 }
 
 // appendGroup stores appends, and returns those that could not be.
-func (s *Store) appendGroup(ctx context.Context, group []*engine.Append) (refused []*engine.Append, err error) {
+func (s *Store) appendGroup(ctx context.Context, q querier, group []*engine.Append) (refused []*engine.Append, err error) {
 	args := newGroupArgs(group)
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return nil, acquireError(err)
-	}
-	defer conn.Release()
 	var last *int64
 	var not []int32
 	var versions []int64
-	if err := conn.QueryRow(ctx, s.sql.appendGroup, args.list()...).Scan(&last, &not, &versions); err != nil {
+	if err := q.QueryRow(ctx, s.sql.appendGroup, args.list()...).Scan(&last, &not, &versions); err != nil {
 		return nil, err
 	}
 	bad := make([]bool, len(group))

@@ -21,7 +21,8 @@ type netProxy struct {
 	// the connection after that if it returns true.
 	request func() bool
 
-	mu    sync.Mutex // guards conns
+	mu    sync.Mutex // guards what follows
+	down  bool
 	conns map[net.Conn]struct{}
 	wg    sync.WaitGroup
 }
@@ -52,8 +53,7 @@ func newNetProxy(t *testing.T, dsn string) (*netProxy, string) {
 	u.RawQuery = q.Encode()
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
-		_ = p.listener.Close()
-		p.cutAll()
+		p.stop()
 		p.wg.Wait()
 	})
 	return p, u.String()
@@ -71,6 +71,11 @@ func (p *netProxy) accept() {
 			continue
 		}
 		p.mu.Lock()
+		if p.down {
+			p.mu.Unlock()
+			_, _ = client.Close(), server.Close()
+			return
+		}
 		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 		p.mu.Unlock()
 		var marked flag
@@ -124,6 +129,15 @@ func (p *netProxy) cutAll() {
 	for c := range p.conns {
 		_ = c.Close()
 	}
+}
+
+// stop cuts all connections and lets nobody through any more.
+func (p *netProxy) stop() {
+	_ = p.listener.Close()
+	p.mu.Lock()
+	p.down = true
+	p.mu.Unlock()
+	p.cutAll()
 }
 
 type flag struct {

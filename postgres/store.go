@@ -23,6 +23,7 @@ type Store struct {
 	ownPool   bool
 	sql       statements
 	committer *engine.Committer
+	conns     chan *pgxpool.Conn // of committers about to write
 	watch     *watch
 	notifier  *notifier
 
@@ -76,12 +77,12 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	if err := migrate(ctx, pool, o.Schema, !o.NoMigrate); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, pool: pool, sql: newStatements(o.Schema)}
+	s := &Store{opts: o, pool: pool, sql: newStatements(o.Schema), conns: make(chan *pgxpool.Conn, o.Committers)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.watch = &watch{store: s}
 	s.notifier = newNotifier(s)
 	s.committer = engine.NewCommitter(engine.CommitterOptions{
-		Events: o.GroupEvents, Bytes: o.GroupBytes, Writers: o.Committers,
+		Events: o.GroupEvents, Bytes: o.GroupBytes, Writers: o.Committers, Begin: s.connect,
 	}, s.write)
 	return s, nil
 }
