@@ -70,6 +70,9 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 	switch {
 	case err == nil:
 		return nil
+	case workErr != nil && adv != nil && s.passed(ctx, adv):
+		// No wonder that it fails, for its tables may be gone.
+		return fmt.Errorf("%w: %q goes on without this owner, whose work failed: %v", evsourcing.ErrFenced, adv.name, err)
 	case ctx.Err() == nil && bounded.Err() != nil && !errors.Is(err, evsourcing.ErrUncertain):
 		return errors.Join(context.Cause(bounded), err) // the work is too slow
 	case workErr != nil && (!broken && outcomeOf(workErr) != again || ctx.Err() != nil),
@@ -78,6 +81,13 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 		return err
 	}
 	return &evsourcing.TxError{Err: err}
+}
+
+// passed reports whether a checkpoint is known to be another owner's by now, so that it
+// can't be advanced.
+func (s *Store) passed(ctx context.Context, adv *advance) bool {
+	c, saved, err := s.Checkpoint(ctx, adv.name)
+	return err == nil && (c.Token > adv.to.Token || saved && c.Position != adv.from.Position)
 }
 
 // handlerBegin begins a transaction that the server ends if its owner is stuck: what

@@ -77,22 +77,26 @@ func (p *projection) subscription() *evsourcing.Subscription {
 	return evsourcing.NewSubscription(p.name, p.store, p.store, anything{}, p.handler, &p.opts)
 }
 
-// start runs the projection until the function it returns is called, or the test
-// ends.
+// start runs the projection until the function it returns is called, or the test ends.
 func (p *projection) start(t testing.TB) (stop func()) {
+	run := p.run(t)
+	return func() {
+		if err := run(); err != nil {
+			t.Errorf("the subscription %s ended: %v", p.name, err)
+		}
+	}
+}
+
+// run is start for a subscription that may fail, with what.
+func (p *projection) run(t testing.TB) (stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.subscription().Run(ctx) }()
-	var once sync.Once
-	stop = func() {
-		once.Do(func() {
-			cancel()
-			if err := <-done; err != nil {
-				t.Errorf("the subscription %s ended: %v", p.name, err)
-			}
-		})
-	}
-	t.Cleanup(stop)
+	stop = sync.OnceValue(func() error {
+		cancel()
+		return <-done
+	})
+	t.Cleanup(func() { _ = stop() })
 	return stop
 }
 
