@@ -39,6 +39,8 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"memory", prepareMemory},
+		{"sqlite", prepareSQLite},
+		{"postgres", preparePostgres},
 	}
 }
 
