@@ -18,8 +18,9 @@ var (
 	ErrUncertain = errors.New("evsourcing: outcome of the append is uncertain")
 	// ErrReadOnly: an aggregate loaded by LoadAt can't be saved.
 	ErrReadOnly = errors.New("evsourcing: aggregate is read-only")
-	// ErrNotPublished: the events are stored, but a publisher failed. Saving
-	// again publishes nothing.
+	// ErrNotPublished: the events are stored, but a publisher failed; or they are
+	// pending in a transaction, which nobody can publish. Saving again publishes
+	// nothing.
 	ErrNotPublished = errors.New("evsourcing: stored, but not published")
 	// ErrUnknownTopic: no event type is registered under the topic.
 	ErrUnknownTopic = errors.New("evsourcing: unknown topic")

@@ -130,10 +130,11 @@ func (r *Repository[T]) save(ctx context.Context, tx *transaction, b *Base, atte
 	if out.batch == nil || result.Repeated && !unsure { // who stored it publishes it
 		return result.Repeated, nil
 	}
+	if result.Pending {
+		return false, fmt.Errorf("%w: %v: a transaction will store it, or not; save in transactions by a repository without a bus, and publish by a Relay", ErrNotPublished, stream)
+	}
 	for i := range out.batch {
-		if !result.Pending {
-			out.batch[i].Position = first + uint64(i)
-		}
+		out.batch[i].Position = first + uint64(i)
 	}
 	if err := r.publish(ctx, &out); err != nil {
 		return result.Repeated, fmt.Errorf("%w: %v: %w", ErrNotPublished, stream, err)

@@ -15,7 +15,8 @@ import (
 // Append implements [evsourcing.EventStore]. It waits for its turn, and until
 // the events are as durable as [Options].Durability says. Within a transaction
 // of [Store.Handler] or [Store.Replace], whose context ctx must be or come from,
-// it returns at once, and the events are stored if the transaction is.
+// it returns at once, and the events are stored if and only if the transaction
+// is: the result is Pending, and has no position.
 func (s *Store) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
 	if err := ctx.Err(); err != nil {
 		return evsourcing.AppendResult{}, err

@@ -174,7 +174,7 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		kept = context.WithoutCancel(ctx)
 		b := batch("a", 3, 2)
 		r, err := s.Append(ctx, b)
-		if err != nil || r.Position != 5 || r.Versions[0] != 5 {
+		if err != nil || !r.Pending || r.Position != 0 || r.Versions[0] != 5 {
 			return fmt.Errorf("Append: %+v, %v", r, err)
 		}
 		if r, err := s.Append(ctx, b); err != nil || !r.Repeated {

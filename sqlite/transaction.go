@@ -87,6 +87,9 @@ func (t *transaction) append(s *Store, a *engine.Append) (evsourcing.AppendResul
 	if err != nil {
 		return evsourcing.AppendResult{}, err
 	}
+	if r := &a.Result; a.Err == nil && !r.Repeated {
+		r.Pending, r.Position = true, 0 // which another event gets if this is rolled back
+	}
 	return a.Result, a.Err
 }
 
