@@ -123,7 +123,12 @@ func (c *conn) append(a *engine.Append, last int64) (int64, error) {
 	versions := make([]uint64, len(a.Batches))
 	for i := range a.Batches {
 		b := &a.Batches[i]
-		number, err := c.streams.number(c, streamName(b.Stream))
+		number, ok, err := c.streams.find(c, streamName(b.Stream))
+		if err == nil && !ok && (b.Expected == 0 || b.Expected == evsourcing.AnyVersion) {
+			number, err = c.streams.number(c, streamName(b.Stream))
+		} else if err == nil && !ok {
+			return c.judge(a, last, position, nil)
+		}
 		if err != nil {
 			return last, err
 		}

@@ -23,7 +23,7 @@ const (
 // store is read and written. The copy is what was committed at one moment after
 // the call began: all that was acknowledged before it, and nothing half. When
 // Backup returns nil the copy is complete and on the disk; after an error
-// nothing is left at path.
+// nothing is left at path. The copy has the permissions of the store's file.
 //
 // While it copies, the write-ahead log can't be cut, and grows by what is
 // written. The copy is made under a temporary name in path's directory. To
@@ -51,7 +51,11 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	}
 	temp := file.Name()
 	defer os.Remove(temp)
-	if err := errors.Join(file.Chmod(0o644), file.Close()); err != nil {
+	mode := fs.FileMode(0o600)
+	if info, err := os.Stat(s.path); err == nil {
+		mode = info.Mode().Perm()
+	}
+	if err := errors.Join(file.Chmod(mode), file.Close()); err != nil {
 		return fmt.Errorf("evsourcing: sqlite: backup: %w", err)
 	}
 	if err := s.copyTo(ctx, temp); err != nil {

@@ -50,6 +50,8 @@ func (s *Store) configure(c *conn, r role) error {
 	}
 	pragmas := []string{
 		fmt.Sprintf("PRAGMA synchronous = %d", synchronous),
+		"PRAGMA fullfsync = 1", // where a sync is less than it says: macOS
+		"PRAGMA checkpoint_fullfsync = 1",
 		fmt.Sprintf("PRAGMA wal_autocheckpoint = %d", walPages),
 		fmt.Sprintf("PRAGMA journal_size_limit = %d", walSize),
 		"PRAGMA cache_size = -16384",

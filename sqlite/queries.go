@@ -20,7 +20,6 @@ const (
 	deleteEvents
 	findEvent
 	headEvent
-	nextPosition
 
 	loadForward
 	loadBackward
@@ -94,7 +93,6 @@ var queries = [statements]string{
 	deleteEvents: "DELETE FROM events WHERE position >= ?1",
 	findEvent:    "SELECT type, events.stream, version, position FROM events JOIN streams USING (number) WHERE id = ?1",
 	headEvent:    "SELECT position, id FROM events ORDER BY position DESC LIMIT 1",
-	nextPosition: "SELECT coalesce(min(position), 0) FROM events WHERE position > ?1",
 
 	loadForward:      loadColumns + loadRange + "ORDER BY version LIMIT ?3",
 	loadBackward:     loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
