@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -317,4 +318,96 @@ func BenchmarkSQLiteEvents(b *testing.B) {
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
 		})
 	}
+}
+
+// BenchmarkSQLiteScale appends to and loads from stores of different sizes: the
+// cost must not rise. Each of the stored streams has 20 events.
+func BenchmarkSQLiteScale(b *testing.B) {
+	sizes := []int{10_000, 100_000, 1_000_000}
+	switch {
+	case os.Getenv("EVSOURCING_FULL") == "1":
+		sizes = append(sizes, 10_000_000)
+	case testing.Short():
+		sizes = sizes[:1]
+	}
+	for _, size := range sizes {
+		b.Run(fmt.Sprintf("events=%d", size), func(b *testing.B) {
+			s := openSQLite(b)
+			fillMixed(b, s, size/20, 20)
+			b.Run("append", func(b *testing.B) { benchmarkAppend(b, s, 64) })
+			b.Run("load", func(b *testing.B) {
+				for i := 0; b.Loop(); i++ {
+					n := 0
+					for _, err := range s.Load(context.Background(), evsourcing.StreamID{Type: "flight", ID: streamName(i * 7919 % (size / 20))}, evsourcing.Range{}) {
+						if err != nil {
+							b.Fatal(err)
+						}
+						n++
+					}
+					if n != 20 {
+						b.Fatalf("%d events", n)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkSQLiteProjection catches up with a log by a handler that writes one
+// row an event in the transaction that saves its checkpoint. An operation is an
+// event.
+func BenchmarkSQLiteProjection(b *testing.B) {
+	s := openSQLite(b)
+	const events = 20_000
+	fillMixed(b, s, 1000, events/1000)
+	handler := s.Handler(func(_ context.Context, tx *zsqlite.Conn, msgs []evsourcing.Message) error {
+		insert, err := tx.Prepare("INSERT INTO delays VALUES (?, ?) ON CONFLICT (flight) DO UPDATE SET n = n + excluded.n")
+		if err != nil {
+			return err
+		}
+		for i := range msgs {
+			insert.BindText(1, msgs[i].Stream.ID)
+			insert.BindInt64(2, int64(len(msgs[i].Data)))
+			if _, err := insert.Step(); err != nil {
+				return err
+			}
+			if err := insert.Reset(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	err := s.Handler(func(_ context.Context, tx *zsqlite.Conn, _ []evsourcing.Message) error {
+		return sqlitex.ExecuteTransient(tx, "CREATE TABLE delays (flight TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT", nil)
+	}).Handle(context.Background(), nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for n, round := 0, 0; n < b.N; round++ {
+		var msgs []evsourcing.Message
+		name := fmt.Sprint("delays-", round)
+		var from evsourcing.Checkpoint
+		flush := func() {
+			last := msgs[len(msgs)-1]
+			to := evsourcing.Checkpoint{Position: last.Position, EventID: last.ID}
+			if err := handler.HandleTx(context.Background(), name, from, to, msgs); err != nil {
+				b.Fatal(err)
+			}
+			n += len(msgs)
+			from, msgs = to, msgs[:0]
+		}
+		for e, err := range s.Events(context.Background(), evsourcing.Range{}, evsourcing.Filter{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if msgs = append(msgs, evsourcing.Message{StoredEvent: e}); len(msgs) == 500 {
+				flush()
+			}
+		}
+		if len(msgs) > 0 {
+			flush()
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }

@@ -124,10 +124,11 @@ func (c *conn) append(a *engine.Append, last int64) (int64, error) {
 	for i := range a.Batches {
 		b := &a.Batches[i]
 		number, ok, err := c.streams.find(c, streamName(b.Stream))
-		if err == nil && !ok && (b.Expected == 0 || b.Expected == evsourcing.AnyVersion) {
-			number, err = c.streams.number(c, streamName(b.Stream))
-		} else if err == nil && !ok {
-			return c.judge(a, last, position, nil)
+		if err == nil && !ok {
+			if b.Expected != 0 && b.Expected != evsourcing.AnyVersion {
+				return c.judge(a, last, position, errors.New("there is no such stream"))
+			}
+			number, err = c.streams.create(c, streamName(b.Stream))
 		}
 		if err != nil {
 			return last, err

@@ -48,11 +48,16 @@ func (t *numbers[N]) number(c *conn, n N) (int64, error) {
 	if err != nil || ok {
 		return number, err
 	}
+	return t.create(c, n)
+}
+
+// create makes the number of a name that has none.
+func (t *numbers[N]) create(c *conn, n N) (int64, error) {
 	_, insert := n.statements()
 	if err := c.run(insert, n.bind); err != nil {
 		return 0, err
 	}
-	number = c.LastInsertRowID()
+	number := c.LastInsertRowID()
 	t.add(n, number)
 	t.fresh = append(t.fresh, n)
 	return number, nil

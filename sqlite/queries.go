@@ -96,8 +96,9 @@ var queries = [statements]string{
 
 	loadForward:      loadColumns + loadRange + "ORDER BY version LIMIT ?3",
 	loadBackward:     loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
-	scanForward:      scanColumns + scanRange + "ORDER BY position LIMIT ?3",
-	scanBackward:     scanColumns + scanRange + "ORDER BY position DESC LIMIT ?3",
+	// The other bound is the reader's to check: here it would cost more.
+	scanForward:      scanColumns + "WHERE position > ?1 ORDER BY position LIMIT ?3",
+	scanBackward:     scanColumns + "WHERE position <= ?2 ORDER BY position DESC LIMIT ?3",
 	scanSomeForward:  scanColumns + scanRange + scanSome + "ORDER BY position LIMIT ?3",
 	scanSomeBackward: scanColumns + scanRange + scanSome + "ORDER BY position DESC LIMIT ?3",
 

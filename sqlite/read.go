@@ -182,19 +182,26 @@ func (p *pager) rowsWithin(c *conn, stmt *zsqlite.Stmt, after, until int64) (ful
 		}
 		i := len(p.page)
 		p.page = p.page[:i+1]
-		if err = p.rows.read(c, stmt, &p.page[i]); err != nil {
+		e := &p.page[i]
+		err = p.rows.read(c, stmt, e)
+		if beyond := int64(e.Position) <= after || int64(e.Position) > until; beyond && p.rows.stream == nil {
+			err = nil
 			p.page = p.page[:i]
 			break
 		}
-		bytes += len(p.page[i].Data)
-		full = true
+		if err != nil {
+			p.page = p.page[:i]
+			break
+		}
+		bytes += len(e.Data)
 	}
 	if rerr := stmt.Reset(); err == nil {
 		err = rerr
 	}
 	p.rows.name(p.page)
-	full = full && (len(p.page) == size || bytes >= pageBytes)
-	if n := len(p.page); n > 0 {
+	n := len(p.page)
+	full = n == size || bytes >= pageBytes
+	if n > 0 {
 		last := p.page[n-1].Position
 		if p.rows.stream != nil {
 			last = p.page[n-1].Version
