@@ -57,7 +57,7 @@ func BenchmarkSQLiteAppend(b *testing.B) {
 func benchmarkAppend(b *testing.B, s evsourcing.EventStore, writers int) {
 	appenders := make([]appender, writers)
 	for i := range appenders {
-		appenders[i] = appender{store: s, name: fmt.Sprint(i)}
+		appenders[i] = appender{store: s, name: uuid.NewString()}
 	}
 	b.ResetTimer()
 	appendAll(b, appenders, b.N)
@@ -163,7 +163,7 @@ func BenchmarkSQLiteRatio(b *testing.B) {
 			bare, s := openBare(b), openSQLite(b)
 			appenders := make([]appender, writers)
 			for i := range appenders {
-				appenders[i] = appender{store: s, name: fmt.Sprint(i)}
+				appenders[i] = appender{store: s, name: uuid.NewString()}
 			}
 			chunk := 100 * writers // about as long as the floor takes for some
 			var floor, ours time.Duration
