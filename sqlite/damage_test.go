@@ -63,7 +63,7 @@ func TestAFlippedByteIsFoundAndNamed(t *testing.T) {
 		{"the ID", list[30].ID[:], list[30]},
 	} {
 		found := 0
-		for at := 0; ; at++ {
+		for at := 0; found < size(2, 8, 1000); at++ {
 			i := bytes.Index(file[at:], what.text)
 			if i < 0 {
 				break

@@ -37,7 +37,7 @@ func TestAReaderAtRestDoesNotGrowTheLog(t *testing.T) {
 	defer stopLoad()
 	load()
 	written := 0
-	for i := 0; written < 2*mostWAL; i++ {
+	for i := 0; written < mostWAL+mostWAL/4; i++ {
 		b := batch(fmt.Sprint("large-", i), 0, 1)
 		b.Events[0].Data = make([]byte, 1<<20)
 		mustAppend(t, s, b)
@@ -69,9 +69,9 @@ func TestReadersAtWorkDoNotGrowTheLog(t *testing.T) {
 		})
 	}
 	most := int64(0)
-	for i := range size(100, 200, 1000) {
+	for i := range size(25, 50, 250) {
 		b := batch(fmt.Sprint("large-", i), 0, 1)
-		b.Events[0].Data = make([]byte, 1<<20)
+		b.Events[0].Data = make([]byte, 4<<20)
 		mustAppend(t, s, b)
 		most = max(most, logSize(t, s))
 	}
