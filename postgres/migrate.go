@@ -32,8 +32,8 @@ var migrations = func() (texts []string) {
 	return texts
 }()
 
-// ErrSchema: the schema in the database is not what this version of the package
-// needs, and was left as it is.
+// ErrSchema says that the schema in the database is not what this version of the package
+// needs; it was left as it is.
 var ErrSchema = errors.New("evsourcing: postgres: the schema does not fit")
 
 // Schema returns SQL that brings a store's schema from a version to the present

@@ -11,7 +11,8 @@ import (
 	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
-// ErrBehind: a subscription can't replace another one, because it has not come as far.
+// ErrBehind says that a subscription can't replace another one, because it has not come
+// as far.
 var ErrBehind = errors.New("evsourcing: postgres: not caught up")
 
 // Replace puts a subscription in the place of an older one, when a read model has been

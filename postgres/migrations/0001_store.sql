@@ -60,7 +60,9 @@ CREATE FUNCTION {schema}.append(
     appends int[], expected bigint[], versions bigint[], times bigint[], ids uuid[], types text[], streams text[],
     topics text[], content_types text[], datas bytea[], tags text[], metadata text[],
     OUT last_position bigint, OUT refused int[], OUT new_versions bigint[])
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql
+SET enable_seqscan = off -- a plan made for a small table must do for a large one
+AS $$
 DECLARE
     first_position bigint;
     stored         bigint;

@@ -50,6 +50,7 @@ $$;
 
 CREATE FUNCTION evsourcing.append(strict boolean, numbering boolean, appends integer[], expected bigint[], versions bigint[], times bigint[], ids uuid[], types text[], streams text[], topics text[], content_types text[], datas bytea[], tags text[], metadata text[], OUT last_position bigint, OUT refused integer[], OUT new_versions bigint[]) RETURNS record
     LANGUAGE plpgsql
+    SET enable_seqscan TO 'off'
     AS $$
 DECLARE
     first_position bigint;
