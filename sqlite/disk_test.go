@@ -163,3 +163,27 @@ func TestAFullDisk(t *testing.T) {
 	verify()
 	t.Logf("%d events on a disk that was full", len(acknowledged))
 }
+
+func TestAnAppendTooLargeForTheDiskFailsAlone(t *testing.T) {
+	s := openTest(t, filepath.Join(tmpfs(t, 2<<20), "test.db"), nil)
+	mustAppend(t, s, batch("a", 0, 1))
+	other := raw(t, s.path)
+	execute(t, other, "BEGIN IMMEDIATE")
+	large := batch("large", 0, 1)
+	large.Events[0].Data = make([]byte, 4<<20)
+	appends := []evsourcing.Batch{batch("b", 0, 1), large, batch("c", 0, 1)}
+	errs := make([]error, len(appends))
+	var wg sync.WaitGroup
+	for i, b := range appends {
+		wg.Go(func() { _, errs[i] = s.Append(t.Context(), b) })
+		eventually(t, "an append that waits", func() bool { return s.committer.Waiting() == i+1 })
+	}
+	execute(t, other, "ROLLBACK")
+	wg.Wait()
+	want(t, "a small one", errs[0], nil)
+	wantText(t, "the large one", errs[1], "full")
+	want(t, "another small one", errs[2], nil)
+	if n := len(all(t, s)); n != 3 {
+		t.Errorf("%d events, want 3", n)
+	}
+}

@@ -166,7 +166,7 @@ func TestHandlerIsFenced(t *testing.T) {
 }
 
 func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
-	s := withTable(t, nil)
+	s := withTable(t, &Options{PollInterval: time.Hour}) // Wait is woken, or never returns
 	mustAppend(t, s, batch("a", 0, 3))
 	var kept context.Context
 	wait := make(chan error)
@@ -242,27 +242,36 @@ func TestCallsWithinAHandlerJoinItsTransaction(t *testing.T) {
 		t.Error(err)
 	}
 	// The numbers of what was rolled back go to others.
-	_ = s.Handler(func(ctx context.Context, _ *zsqlite.Conn, _ []evsourcing.Message) error {
-		b := batch("rolled back", 0, 1)
-		b.Events[0].Topic = "rolled.back"
-		_, err := s.Append(ctx, b)
-		if err == nil {
-			loaded(ctx, t, s, "rolled back")
-			err = errors.New("roll back")
+	for round, order := range [][]string{{"first", "rolled back"}, {"rolled back", "second"}} {
+		named := func(id string, expected uint64) evsourcing.Batch {
+			id = fmt.Sprint(id, round)
+			b := batch(id, expected, 1)
+			b.Events[0].Topic = "topic of " + id
+			return b
 		}
-		return err
-	}).Handle(t.Context(), nil)
-	for _, id := range []string{"x", "rolled back"} {
-		b := batch(id, 0, 1)
-		b.Events[0].Topic = "topic of " + id
-		if err := s.Handler(func(ctx context.Context, _ *zsqlite.Conn, _ []evsourcing.Message) error {
-			_, err := s.Append(ctx, b)
-			if got := loaded(ctx, t, s, id); len(got) != 1 || got[0].Topic != b.Events[0].Topic {
-				return fmt.Errorf("Load sees %+v", got)
+		rollBack := errors.New("roll back")
+		err := s.Handler(func(ctx context.Context, _ *zsqlite.Conn, _ []evsourcing.Message) error {
+			for i := range uint64(2) {
+				if _, err := s.Append(ctx, named("rolled back", i)); err != nil {
+					return err
+				}
 			}
-			return err
-		}).Handle(t.Context(), nil); err != nil {
-			t.Error(err)
+			loaded(ctx, t, s, fmt.Sprint("rolled back", round))
+			return rollBack
+		}).Handle(t.Context(), nil)
+		want(t, "a handler that is rolled back", err, rollBack)
+		for _, id := range order {
+			b := named(id, 0)
+			err := s.Handler(func(ctx context.Context, _ *zsqlite.Conn, _ []evsourcing.Message) error {
+				_, err := s.Append(ctx, b)
+				if got := loaded(ctx, t, s, b.Stream.ID); len(got) != 1 || got[0].Topic != b.Events[0].Topic {
+					return fmt.Errorf("Load sees %+v", got)
+				}
+				return err
+			}).Handle(t.Context(), nil)
+			if err != nil {
+				t.Error(err)
+			}
 		}
 	}
 	if err := s.Check(t.Context()); err != nil {
@@ -329,6 +338,7 @@ func TestHandlerThatEndsTheTransactionIsAnError(t *testing.T) {
 			return nil
 		})
 		wantText(t, end, h.HandleTx(t.Context(), "n", at(0, 0), at(1, 0), oneMessage), "COMMIT", "ROLLBACK")
+		wantText(t, end, h.Handle(t.Context(), nil), "COMMIT", "ROLLBACK")
 		if got := checkpointOf(t, s, "n"); got.Position != 0 {
 			t.Errorf("%s: the checkpoint is %+v", end, got)
 		}

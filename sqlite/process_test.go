@@ -109,13 +109,16 @@ func TestTwoProcessesShareAFile(t *testing.T) {
 	// When one has come half way, the other has made progress too.
 	for i := range 2 {
 		half := progresses[i][len(progresses[i])/2].when
-		other := 0
-		for _, p := range progresses[1-i] {
+		other, longest := 0, time.Duration(0)
+		for j, p := range progresses[1-i] {
 			if p.when.Before(half) {
 				other = p.n
 			}
+			if j > 0 {
+				longest = max(longest, p.when.Sub(progresses[1-i][j-1].when))
+			}
 		}
-		t.Logf("when process %d had appended half of %d events, the other one had appended %d", i, count, other)
+		t.Logf("when process %d had appended half of %d events, the other one had appended %d; its longest pause was %v", i, count, other, longest)
 		if other < count/20 {
 			t.Errorf("one process starves")
 		}

@@ -94,8 +94,8 @@ var queries = [statements]string{
 	findEvent:    "SELECT type, events.stream, version, position FROM events JOIN streams USING (number) WHERE id = ?1",
 	headEvent:    "SELECT position, id FROM events ORDER BY position DESC LIMIT 1",
 
-	loadForward:      loadColumns + loadRange + "ORDER BY version LIMIT ?3",
-	loadBackward:     loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
+	loadForward:  loadColumns + loadRange + "ORDER BY version LIMIT ?3",
+	loadBackward: loadColumns + loadRange + "ORDER BY version DESC LIMIT ?3",
 	// The other bound is the reader's to check: here it would cost more.
 	scanForward:      scanColumns + "WHERE position > ?1 ORDER BY position LIMIT ?3",
 	scanBackward:     scanColumns + "WHERE position <= ?2 ORDER BY position DESC LIMIT ?3",

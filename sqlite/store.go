@@ -40,10 +40,6 @@ type Store struct {
 	appends *conn         // used by who has the lock, like what follows
 	aux     *conn         // of all other writes; nil until needed
 	wal     walGuard
-	busy    struct {
-		seen  time.Time // when another process was last met writing; zero if long ago
-		ended time.Time // when this process last committed
-	}
 
 	mu      sync.Mutex // guards closed, and active against growing after it
 	closed  bool

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	zsqlite "zombiezen.com/go/sqlite"
+
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/storetest"
 )
@@ -40,6 +42,12 @@ func TestStoreKeepsEventsWhenItIsOpenedAgain(t *testing.T) {
 	if left, _ := filepath.Glob(path + "-*"); len(left) == 0 {
 		t.Error("an open store has no log beside it")
 	}
+}
+
+func TestReadersCannotWrite(t *testing.T) {
+	s := openTest(t, "", nil)
+	err := s.read(t.Context(), "writing", func(c *conn) error { return c.run(deleteEvents, func(stmt *zsqlite.Stmt) { stmt.BindInt64(1, 0) }) })
+	wantText(t, "a write on a reader", err, "read-only")
 }
 
 func TestCloseRefusesAndWakes(t *testing.T) {

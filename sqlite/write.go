@@ -14,14 +14,11 @@ import (
 
 // SQLite's own way to wait for another process is unfair: who waits looks less
 // and less often, and who writes goes on writing. So writers look several times
-// a millisecond, and for a while after they have met another process they leave
-// it a gap between two transactions.
+// in a millisecond, and find the moment between two transactions of the other.
 const (
-	busyPause  = 100 * time.Microsecond // and up to as much again
-	busyLong   = 200                    // pauses, after which they are five times as long
-	busyGap    = 400 * time.Microsecond
-	busyMemory = 250 * time.Millisecond
-	busyTell   = 10 * time.Second
+	busyPause = 100 * time.Microsecond // and up to as much again
+	busyLong  = 1000                   // pauses, after which they are five times as long
+	busyTell  = 10 * time.Second
 )
 
 // lock makes the caller the one who writes, in this process, in the order of
@@ -43,9 +40,6 @@ var errGaveUp = errors.New("gave up")
 // begin begins a transaction that may write, and waits for other processes as
 // long as goOn returns nil. The caller has the lock, or is alone.
 func (s *Store) begin(c *conn, goOn func() error) error {
-	if !s.busy.seen.IsZero() {
-		s.leaveGap()
-	}
 	var since, told time.Time
 	for n := 0; ; n++ {
 		err := c.exec(beginImmediate)
@@ -56,7 +50,6 @@ func (s *Store) begin(c *conn, goOn func() error) error {
 			return s.explain("beginning a transaction", err)
 		}
 		now := time.Now()
-		s.busy.seen = now
 		if since.IsZero() {
 			since, told = now, now
 		}
@@ -75,18 +68,6 @@ func (s *Store) begin(c *conn, goOn func() error) error {
 			d *= 5
 		}
 		pause(d)
-	}
-}
-
-// leaveGap waits until another process had a chance to begin.
-func (s *Store) leaveGap() {
-	now := time.Now()
-	if now.Sub(s.busy.seen) > busyMemory {
-		s.busy.seen = time.Time{}
-		return
-	}
-	if gap := busyGap - now.Sub(s.busy.ended); gap > 0 {
-		pause(gap)
 	}
 }
 
@@ -119,7 +100,6 @@ const someBytes = 64 << 10
 // ErrUncertain means that nothing was stored.
 func (s *Store) commit(c *conn, bytes int) error {
 	err := c.exec(commitWork)
-	s.busy.ended = time.Now()
 	if err == nil {
 		c.streams.keep()
 		c.kinds.keep()
