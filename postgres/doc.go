@@ -1,5 +1,5 @@
 // Package postgres is the event store for many processes: an
-// [evsourcing.EventStore] in a PostgreSQL database, of version 13 or later, with
+// [evsourcing.EventStore] in a PostgreSQL database, of version 15 or later, with
 // every capability.
 //
 //	store, err := postgres.Open(ctx, "postgres://app@localhost/shop", nil)
