@@ -55,6 +55,9 @@ var (
 	// ErrDiverged: the log does not hold the event that a checkpoint or a
 	// snapshot was taken at; a restore or failover lost it.
 	ErrDiverged = errors.New("evsourcing: the log has diverged")
+	// ErrBehind: the new version of a projection has not come as far as the one
+	// that it is to replace. Nothing was changed.
+	ErrBehind = errors.New("evsourcing: the new version is behind")
 	// ErrRunning: the subscription runs already.
 	ErrRunning = errors.New("evsourcing: the subscription is running already")
 	// ErrFenced: another owner holds the subscription.

@@ -52,10 +52,36 @@ func (r *subscriptionRun) claim() (release func(), err error) {
 			waiting = true
 			r.say(r.ctx, slog.LevelInfo, "evsourcing: subscription stands by for the lease", errAttr(err))
 		}
-		next := asked.Add(r.leaseEvery())
-		r.observe(next)
-		if err := sleep(r.ctx, time.Until(next)); err != nil {
+		if err := r.standBy(asked.Add(r.leaseEvery())); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// standBy waits until next, and shows meanwhile how far the owner has come: more
+// often while somebody waits for that.
+func (r *subscriptionRun) standBy(next time.Time) error {
+	for {
+		r.observe(next)
+		pause := time.Until(next)
+		if pause <= 0 {
+			return r.ctx.Err()
+		}
+		var asked chan struct{}
+		if r.progress.awaited() {
+			pause = min(pause, r.opts.PollInterval)
+		} else {
+			asked = r.progress.asked
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-asked:
+		case <-r.ctx.Done():
+		}
+		t.Stop()
+		if err := r.ctx.Err(); err != nil || !time.Now().Before(next) {
+			return err
 		}
 	}
 }

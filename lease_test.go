@@ -179,3 +179,25 @@ type unclaimable struct{ *evsourcing.MemoryStore }
 func (unclaimable) Claim(context.Context, string, string, time.Duration) (evsourcing.Checkpoint, error) {
 	return evsourcing.Checkpoint{}, errors.ErrUnsupported
 }
+
+// Who waits where another process has the lease waits for no more than the
+// PollInterval, however long the lease is.
+func TestLeaseWaitForInAProcessThatStandsBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		o := evsourcing.SubscriptionOptions{Lease: time.Hour, PollInterval: time.Second}
+		owner := start(t, subscribe(store, store, &subRecord{}, o))
+		owner.reach(t, write(t, store, "note", "a", 1))
+		other := start(t, subscribe(store, store, &subRecord{}, o))
+		synctest.Wait()
+		require.Equal(t, evsourcing.StateStandby, other.Status().State)
+		for range 3 {
+			time.Sleep(time.Minute)
+			begin := time.Now()
+			other.reach(t, write(t, store, "note", "a", 1))
+			assert.LessOrEqual(t, time.Since(begin), time.Second)
+		}
+		other.stop(t)
+		owner.stop(t)
+	})
+}

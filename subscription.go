@@ -40,7 +40,8 @@ type SubscriptionOptions struct {
 	// of the log. A Relay has none: its bus spreads the messages over lanes.
 	Partitions int
 	// PollInterval is how often a log that is no Waiter is asked for new events,
-	// unless a call of WaitFor asks before. If zero, 500 ms.
+	// unless a call of WaitFor asks before; and how often WaitFor looks for the
+	// checkpoints of another process that has the lease. If zero, 500 ms.
 	PollInterval time.Duration
 	// Retry is for batches and messages that the handler failed on. When reading
 	// the log or saving a checkpoint fails, its intervals count too, but not its
@@ -136,8 +137,8 @@ func NewSubscription(name string, log Log, cp CheckpointStore, codec Codec, h Ha
 	}
 	s.handler = h
 	if tx, ok := h.(TxHandler); ok {
-		if tx.CheckpointStore() != cp {
-			s.refuse("its handler works in transactions of %T, which has to be its checkpoint store and is not", tx.CheckpointStore())
+		if !isStore(cp, tx.CheckpointStore()) {
+			s.refuse("its handler works in transactions of a %T, which has to be its checkpoint store; that is a %T: pass the same store, or give one that wraps it a method Unwrap() evsourcing.EventStore", tx.CheckpointStore(), cp)
 		}
 		if s.opts.Partitions > 1 {
 			s.refuse("%d partitions: a handler with transactions has one", s.opts.Partitions)
@@ -146,6 +147,23 @@ func NewSubscription(name string, log Log, cp CheckpointStore, codec Codec, h Ha
 	}
 	s.filterTopics(ownTopics(h))
 	return s
+}
+
+// isStore reports whether cp is the store, or wraps it as [Capability] would see.
+func isStore(cp, store CheckpointStore) bool {
+	for range 100 { // a wrapper may wrap itself
+		if cp == store {
+			return true
+		}
+		w, ok := cp.(interface{ Unwrap() EventStore })
+		if !ok {
+			return false
+		}
+		if cp, ok = w.Unwrap().(CheckpointStore); !ok {
+			return false
+		}
+	}
+	return false
 }
 
 func newSubscription(name string, log Log, cp CheckpointStore, codec Codec, opts *SubscriptionOptions) *Subscription {
@@ -259,8 +277,9 @@ func (s *Subscription) say(ctx context.Context, level slog.Level, msg string, at
 // passed over by the filter: after a save, WaitFor(ctx, a.Position()) makes a
 // read model show it. It returns the context's error when ctx ends first, Run's
 // error if Run has failed, and [ErrClosed] if Run has returned without one. Before
-// the first Run it waits. Where another process has the lease, it knows that
-// one's checkpoints.
+// the first Run it waits, but for position 0, which is reached at once. Where
+// another process has the lease, it looks at that one's checkpoints every
+// PollInterval.
 func (s *Subscription) WaitFor(ctx context.Context, position uint64) error {
 	if err := s.progress.wait(ctx, position); err != nil {
 		return fmt.Errorf("evsourcing: waiting for subscription %q to reach position %d: %w", s.name, position, err)

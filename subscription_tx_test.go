@@ -371,10 +371,34 @@ func firstEvent(log evsourcing.Log) (evsourcing.StoredEvent, error) {
 func TestTxHandlerNeedsItsStoreAndOnePartition(t *testing.T) {
 	t.Parallel()
 	s, other := newTxStore(), newTxStore()
-	assert.PanicsWithError(t, `evsourcing: subscription "board": its handler works in transactions of *evsourcing_test.txStore, which has to be its checkpoint store and is not`,
+	assert.PanicsWithError(t, `evsourcing: subscription "board": its handler works in transactions of a *evsourcing_test.txStore, which has to be its checkpoint store; that is a *evsourcing_test.txStore: pass the same store, or give one that wraps it a method Unwrap() evsourcing.EventStore`,
 		func() { s.subscribe(other.handler(nil), evsourcing.SubscriptionOptions{}) })
 	assert.PanicsWithError(t, `evsourcing: subscription "board": 2 partitions: a handler with transactions has one`,
 		func() { s.subscribe(s.handler(nil), evsourcing.SubscriptionOptions{Partitions: 2}) })
+}
+
+// wrapped is a store around a txStore.
+type wrapped struct {
+	*txStore
+	inner evsourcing.EventStore
+}
+
+func (w wrapped) Unwrap() evsourcing.EventStore { return w.inner }
+
+func TestTxHandlerOfAStoreThatIsWrapped(t *testing.T) {
+	t.Parallel()
+	s := newTxStore()
+	head := write(t, s, "note", "a", 3)
+	w := wrapped{s, s}
+	r := start(t, evsourcing.NewSubscription("board", w, w, subCodec(), s.handler(nil), subOptions(evsourcing.SubscriptionOptions{})))
+	r.reach(t, head)
+	r.stop(t)
+	assert.Equal(t, positionsUpTo(head), s.board)
+	endless := &wrapped{txStore: newTxStore()}
+	endless.inner = endless
+	assert.Panics(t, func() {
+		evsourcing.NewSubscription("board", s, endless, subCodec(), s.handler(nil), nil)
+	})
 }
 
 // A million events, restarts at any moment, transactions of any fate, and two

@@ -69,6 +69,7 @@ func (rd *subscriptionReader) round() error {
 	if err != nil {
 		return err
 	}
+	rd.progress.seeHead(head.Position)
 	if err := rd.verify(head); err != nil {
 		return err
 	}
@@ -77,7 +78,6 @@ func (rd *subscriptionReader) round() error {
 		rd.progress.reach(rd.at.Position)
 	}
 	rd.head = head
-	rd.progress.seeHead(head.Position)
 	if head.Position == rd.at.Position {
 		return nil
 	}

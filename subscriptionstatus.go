@@ -97,6 +97,14 @@ func (p *progress) wake() {
 	}
 }
 
+// awaited reports whether somebody waits, or did and the position has not changed
+// since.
+func (p *progress) awaited() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed != nil
+}
+
 // reach sets the position, which may be lower than before: after another
 // process has failed, its successor begins at its checkpoint.
 func (p *progress) reach(position uint64) {
