@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,7 +14,6 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
-	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
 var errUndo = errors.New("undo")
@@ -148,17 +148,24 @@ func TestHostileFullDiskStaleConflict(t *testing.T) {
 	large := batch("x", 0, 1)
 	large.Events[0].Data = make([]byte, 6<<20) // more than there is
 	small := batch("x", 0, 1)
-	// One group of the two, as the committer makes it.
-	group := []*engine.Append{engine.NewAppend([]evsourcing.Batch{large}), engine.NewAppend([]evsourcing.Batch{small})}
-	if ok, err := s.beginGroup(func() bool { return false }); !ok || err != nil {
-		t.Fatal(ok, err)
+	var wg sync.WaitGroup
+	var errLarge, errSmall error
+	err := s.InTx(t.Context(), func(context.Context, *zsqlite.Conn) error { // so that both go into one group
+		wg.Go(func() { _, errLarge = s.Append(t.Context(), large) })
+		eventually(t, "the first", func() bool { return s.committer.Waiting() == 1 })
+		wg.Go(func() { _, errSmall = s.Append(t.Context(), small) })
+		eventually(t, "the second", func() bool { return s.committer.Waiting() == 2 })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.writeGroup(group)
-	t.Logf("large: %v", group[0].Err)
-	t.Logf("small: %v", group[1].Err)
+	wg.Wait()
+	t.Logf("large: %v", errLarge)
+	t.Logf("small: %v", errSmall)
 	stored := loaded(t.Context(), t, s, "x")
-	if group[1].Err != nil && len(stored) > 0 && stored[0].ID == small.Events[0].ID {
-		t.Errorf("it is stored, and its caller got: %v", group[1].Err)
+	if errSmall != nil && len(stored) > 0 && stored[0].ID == small.Events[0].ID {
+		t.Errorf("it is stored, and its caller got: %v", errSmall)
 	}
 }
 
