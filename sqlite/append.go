@@ -155,7 +155,7 @@ func (c *conn) append(a *engine.Append, last int64) (int64, error) {
 		}
 		versions[i] = uint64(version)
 	}
-	a.Result = evsourcing.AppendResult{Position: uint64(position), Versions: versions}
+	a.Result, a.Err = evsourcing.AppendResult{Position: uint64(position), Versions: versions}, nil // it may have been refused in a group that failed
 	return position, nil
 }
 
