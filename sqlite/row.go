@@ -88,6 +88,7 @@ const (
 // read decodes the current row. An event that is damaged is an ErrCorrupt.
 func (r *rowReader) read(c *conn, stmt *zsqlite.Stmt, e *evsourcing.StoredEvent) (err error) {
 	position, version, micros := stmt.ColumnInt64(colPosition), stmt.ColumnInt64(colVersion), stmt.ColumnInt64(colTime)
+	e.Position = uint64(position) // the caller asks, after an error too
 	if r.form == nil {
 		r.form = make([]byte, formTexts+4*evsourcing.MaxNameSize)
 	}
