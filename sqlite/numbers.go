@@ -107,6 +107,12 @@ func (t *numbers[N]) forget() bool {
 	return true
 }
 
+// distrust forgets all numbers: the function of a transaction may have gone back
+// to a savepoint, and what it took back may have become another's.
+func (c *conn) distrust() {
+	c.streams, c.kinds, c.known = numbers[streamName]{}, numbers[kindName]{}, nil
+}
+
 // kindOf returns the kind with the number, a zero one if there is none.
 func (c *conn) kindOf(number int64) (n kindName, err error) {
 	if n, ok := c.known[number]; ok {

@@ -54,6 +54,7 @@ func (t *transaction) use(s *Store, doing string, f func(c *conn) error) error {
 	if err := t.alive(); err != nil {
 		return err
 	}
+	t.c.distrust()
 	err := f(t.c)
 	if primary, _ := code(err); err != nil && primary == zsqlite.ResultInterrupt && t.ctx.Err() != nil {
 		return ended(t.ctx)
@@ -184,11 +185,18 @@ func (s *Store) finish(t *transaction, c *conn) error {
 		return err
 	}
 	c.SetInterrupt(nil) // which resets the statements that were left open
+	var last int64
+	if t.wrote > 0 { // unless it went back to a savepoint
+		var err error
+		if last, err = c.last(); err != nil {
+			return s.explain("committing", err)
+		}
+	}
 	if err := s.commit(c, someBytes); err != nil {
 		return err
 	}
-	if t.wrote > 0 {
-		s.committed(uint64(t.wrote))
+	if last > 0 {
+		s.committed(uint64(last))
 	}
 	return nil
 }
@@ -201,6 +209,7 @@ func (s *Store) end(t *transaction, c *conn) {
 	t.c = nil
 	c.SetInterrupt(nil)
 	c.rollback()
+	c.distrust()
 	if !c.AutocommitEnabled() {
 		s.dropSecond()
 	}
