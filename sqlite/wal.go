@@ -3,6 +3,7 @@ package sqlite
 import (
 	"os"
 	"sync/atomic"
+	"time"
 
 	zsqlite "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -19,8 +20,9 @@ const (
 	walPages = 16 << 20 / pageSize
 	walSize  = walPages * pageSize // to which the file is cut when the log begins anew
 	walLarge = 24 << 20
-	walStep  = 8 << 20 // by how much it grows before the writer tries again
-	walLook  = 2 << 20 // bytes to write before its size is looked at again
+	walStep  = 8 << 20                // by how much it grows before the writer tries again
+	walWait  = 100 * time.Millisecond // for readers to end
+	walLook  = 2 << 20                // bytes to write before its size is looked at again
 )
 
 // walGuard keeps the write-ahead log from growing. It is used by who has the
@@ -57,14 +59,21 @@ func (s *Store) guardWAL(c *conn, bytes int) {
 // moveWAL moves the log into the database while no reader of this process reads.
 func (s *Store) moveWAL(c *conn) {
 	var list []*conn
-	for range s.opts.Readers {
-		list = append(list, <-s.readers)
-	}
 	defer func() {
 		for _, r := range list {
 			s.readers <- r
 		}
 	}()
+	timeout := time.NewTimer(walWait)
+	defer timeout.Stop()
+	for range s.opts.Readers {
+		select {
+		case r := <-s.readers:
+			list = append(list, r)
+		case <-timeout.C: // a function of Store.Read, which may wait for this write
+			return
+		}
+	}
 	pages, moved := 0, 0
 	err := sqlitex.ExecuteTransient(c.Conn, "PRAGMA wal_checkpoint(PASSIVE)", &sqlitex.ExecOptions{
 		ResultFunc: func(stmt *zsqlite.Stmt) error {
