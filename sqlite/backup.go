@@ -38,8 +38,10 @@ func (s *Store) Backup(ctx context.Context, path string) error {
 	if err := checkPath(path); err != nil {
 		return fmt.Errorf("evsourcing: sqlite: backup: %w", err)
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("evsourcing: sqlite: backup to %s: %w", path, fs.ErrExist)
+	for _, end := range []string{"", "-wal", "-shm", "-journal"} { // an old log would become the copy's
+		if _, err := os.Lstat(path + end); err == nil {
+			return fmt.Errorf("evsourcing: sqlite: backup to %s: %s: %w", path, path+end, fs.ErrExist)
+		}
 	}
 	if err := s.enter(); err != nil {
 		return err

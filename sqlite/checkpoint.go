@@ -107,10 +107,10 @@ func (s *Store) SaveCheckpoint(ctx context.Context, name string, to evsourcing.C
 // saveCheckpoint saves a checkpoint in place of the row r, unless that has a
 // higher token.
 func (c *conn) saveCheckpoint(name string, r *checkpoint, to evsourcing.Checkpoint) error {
+	if r.lease == forever {
+		return r.fenced(name)
+	}
 	if to.Token < r.Token {
-		if r.lease == forever {
-			return r.fenced(name)
-		}
 		return fmt.Errorf("%w: checkpoint %q has token %d, not %d", evsourcing.ErrFenced, name, r.Token, to.Token)
 	}
 	r.Checkpoint, r.saved = to, true

@@ -109,10 +109,10 @@ func (s *Store) ready(c *conn, name string, from, to evsourcing.Checkpoint) (r c
 	if r, err = c.checkpoint(name); err != nil {
 		return r, s.explain("reading a checkpoint", err)
 	}
+	if r.lease == forever {
+		return r, r.fenced(name)
+	}
 	if to.Token < r.Token {
-		if r.lease == forever {
-			return r, r.fenced(name)
-		}
 		return r, fmt.Errorf("%w: checkpoint %q has token %d, not %d", evsourcing.ErrFenced, name, r.Token, to.Token)
 	}
 	if r.saved && r.Position != from.Position {

@@ -534,7 +534,10 @@ func TestHostileReplacedNameRunsOn(t *testing.T) {
 	}
 	for _, tx := range []bool{true, false} {
 		handled := 0
-		var h evsourcing.Handler = s.Handler(func(_ context.Context, _ *zsqlite.Conn, msgs []evsourcing.Message) error { handled += len(msgs); return nil })
+		var h evsourcing.Handler = s.Handler(func(_ context.Context, _ *zsqlite.Conn, msgs []evsourcing.Message) error {
+			handled += len(msgs)
+			return nil
+		})
 		if !tx {
 			h = evsourcing.HandlerFunc(func(_ context.Context, msgs []evsourcing.Message) error { handled += len(msgs); return nil })
 		}

@@ -63,6 +63,12 @@ func open(path string, opts *Options, version int) (*Store, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
 	}
+	if abs, err := filepath.Abs(path); err == nil { // connections are opened later too
+		path = abs
+	}
+	if real, err := filepath.EvalSymlinks(path); err == nil { // as SQLite does it, and the log is there
+		path = real
+	}
 	s := &Store{
 		path: path, opts: opts.withDefaults(),
 		writer: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{}),

@@ -21,6 +21,8 @@ type transaction struct {
 	ctx   context.Context
 	path  string
 	wrote int64 // the last position that was appended; 0 if none was
+	base  int64 // the last position before that
+	err   error // of an append that may be half there
 }
 
 // txKey is the key of the *transaction in a context.
@@ -79,16 +81,22 @@ func (t *transaction) append(s *Store, a *engine.Append) (evsourcing.AppendResul
 		if err != nil {
 			return err
 		}
+		if t.wrote == 0 {
+			t.base = last
+		}
 		now, err := c.append(a, last)
 		if err == nil && now > last {
 			t.wrote = now
+		}
+		if err != nil {
+			t.err = err
 		}
 		return err
 	})
 	if err != nil {
 		return evsourcing.AppendResult{}, err
 	}
-	if r := &a.Result; a.Err == nil && !r.Repeated {
+	if r := &a.Result; a.Err == nil && (!r.Repeated || r.Position > uint64(t.base)) {
 		r.Pending, r.Position = true, 0 // which another event gets if this is rolled back
 	}
 	return a.Result, a.Err
@@ -128,6 +136,7 @@ func (s *Store) Read(ctx context.Context, f func(conn *zsqlite.Conn) error) erro
 	}
 	return s.read(ctx, "reading", func(c *conn) error {
 		c.SetInterrupt(ctx.Done())
+		defer c.rollback()        // what f has begun and not ended would show the past to who is next
 		defer c.SetInterrupt(nil) // which resets the statements that were left open
 		return f(c.Conn)
 	})
@@ -183,6 +192,9 @@ func (s *Store) finish(t *transaction, c *conn) error {
 	defer t.mu.Unlock()
 	if err := t.alive(); err != nil {
 		return err
+	}
+	if t.err != nil {
+		return s.explain("committing after an append that failed", t.err)
 	}
 	c.SetInterrupt(nil) // which resets the statements that were left open
 	var last int64
