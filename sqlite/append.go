@@ -58,8 +58,10 @@ func (s *Store) writeGroup(group []*engine.Append) {
 	defer s.unlock()
 	err := s.tryGroup(group)
 	primary, _ := code(err)
-	if primary == zsqlite.ResultFull && len(group) > 1 {
-		// There may be room for some.
+	alone := primary == zsqlite.ResultFull || primary == zsqlite.ResultError || primary == zsqlite.ResultTooBig
+	if alone && len(group) > 1 && !errors.Is(err, evsourcing.ErrUncertain) {
+		// There may be room for some, and what an index or a trigger of the
+		// application's fails on may be of one.
 		for i := range group {
 			one := group[i : i+1]
 			if err := s.begin(s.appends, func() error { return nil }); err != nil {

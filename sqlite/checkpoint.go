@@ -148,7 +148,7 @@ func (s *Store) Claim(ctx context.Context, name, owner string, ttl time.Duration
 		}
 		r.owner, r.lease = owner, r.now
 		if ttl > 0 {
-			ms := int64((ttl + time.Millisecond - 1) / time.Millisecond)
+			ms := int64((ttl-1)/time.Millisecond) + 1 // rounded up, without overflow
 			r.lease += min(ms, forever-1-r.now)
 		}
 		claimed = r.Checkpoint
