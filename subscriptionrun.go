@@ -148,7 +148,7 @@ func (r *subscriptionRun) complain(ctx context.Context, what string, failures in
 
 // final reports whether an error of a store will stay what it is.
 func final(err error) bool {
-	return isSafely(err, ErrDiverged, ErrFenced, errors.ErrUnsupported)
+	return isSafely(err, ErrDiverged, ErrFenced, ErrClosed, errors.ErrUnsupported)
 }
 
 // start finds out where to begin, and starts the lanes.

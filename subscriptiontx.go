@@ -30,6 +30,10 @@ func (r *subscriptionRun) handleTx(msgs []Message) error {
 			}
 			return err
 		}
+		if final(err) {
+			r.fail(err)
+			return err
+		}
 		failures++
 		if r.complain(r.ctx, what, failures, r.opts.Retry.pause(failures), err) != nil {
 			return err
@@ -63,6 +67,9 @@ func (r *subscriptionRun) resolve(ctx context.Context, from Checkpoint, to Mark,
 	})
 	uncertain := isSafely(cause, ErrUncertain)
 	switch {
+	case isSafely(err, ErrFenced): // the name is retired
+		r.failStore(err)
+		return err
 	case err != nil:
 		return fmt.Errorf("%w; %w", cause, err)
 	case cp.Token > r.token:

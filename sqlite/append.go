@@ -37,7 +37,9 @@ func (s *Store) Append(ctx context.Context, batches ...evsourcing.Batch) (evsour
 
 // beginGroup begins a transaction for the committer.
 func (s *Store) beginGroup(idle func() bool) (bool, error) {
-	s.writer <- struct{}{}
+	if err := s.lock(context.Background()); err != nil {
+		return false, err
+	}
 	err := s.begin(s.appends, func() error {
 		if idle() {
 			return errGaveUp

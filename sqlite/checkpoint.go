@@ -71,7 +71,8 @@ func checkNumbers(what string, numbers ...uint64) error {
 	return nil
 }
 
-// Checkpoint implements [evsourcing.CheckpointStore].
+// Checkpoint implements [evsourcing.CheckpointStore]. A name that was replaced is
+// an [evsourcing.ErrFenced], which ends a subscription without a lease too.
 func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpoint, bool, error) {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return evsourcing.Checkpoint{}, false, err
@@ -83,6 +84,9 @@ func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpo
 	})
 	if err != nil {
 		return evsourcing.Checkpoint{}, false, err
+	}
+	if r.lease == forever {
+		return evsourcing.Checkpoint{}, false, r.fenced(name)
 	}
 	return r.Checkpoint, r.saved, nil
 }

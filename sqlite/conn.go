@@ -17,6 +17,7 @@ type conn struct {
 	known    map[int64]kindName // kinds by their numbers
 	bound    bound              // to insertEvent
 	scratch  []byte
+	lost     bool // it can't be used any more
 }
 
 // A role is what a connection is for.

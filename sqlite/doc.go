@@ -10,7 +10,8 @@
 // together, so that many writers share the cost of making it durable.
 //
 // Tables of the application may live in the same file, under other names than
-// events, events_schema, events_readable, snapshots and checkpoints. With
+// events, events_schema, events_readable, streams, kinds, snapshots and
+// checkpoints. With
 // [Store.Handler] a subscription writes them and its checkpoint in one
 // transaction. The view events_readable shows events to people:
 //

@@ -13,13 +13,10 @@ var (
 	// was found; see [Store.Check].
 	ErrCorrupt = errors.New("evsourcing: sqlite: damaged")
 
-	// ErrBehind: the new version of a projection has not come as far as the one
-	// that it is to replace. Nothing was changed.
-	ErrBehind = errors.New("evsourcing: sqlite: the new version is behind")
-
 	// ErrBusy: another process held the file's write lock for longer than
-	// [Options].BusyTimeout. Nothing was stored.
-	ErrBusy = errors.New("evsourcing: sqlite: another process is writing")
+	// [Options].BusyTimeout, or the function of a transaction in this process has
+	// kept it for more than twice [Options].HandlerTime. Nothing was stored.
+	ErrBusy = errors.New("evsourcing: sqlite: another is writing")
 )
 
 // code returns the primary result code of err, and the extended one.

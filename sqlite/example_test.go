@@ -158,7 +158,13 @@ func ExampleStore_Replace() {
 		log.Fatal(err)
 	}
 
-	// Here subscriptions "deposits v1" and "deposits v2" run. Then:
+	// Here subscriptions "deposits v1" and "deposits v2" run, and save checkpoints:
+	for _, name := range []string{"deposits v1", "deposits v2"} {
+		if err := store.SaveCheckpoint(ctx, name, evsourcing.Checkpoint{}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Then:
 	err = store.Replace(ctx, "deposits v1", "deposits v2", func(_ context.Context, tx *zsqlite.Conn) error {
 		return sqlitex.ExecuteScript(tx, `
 			DROP VIEW deposits;

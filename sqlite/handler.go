@@ -29,6 +29,13 @@ type Handler struct {
 // f must have no bus: it would publish what may be rolled back.) When f has
 // returned, such a context is refused.
 //
+// f must return the error of a write that has failed: after some, such as that of a
+// full disk, SQLite has rolled the transaction back, and what f writes then would
+// stand by itself. It must not call Close, nor the store with another context than
+// its own, for which it would wait itself; after twice HandlerTime such a call, and
+// everybody else's, fails with ErrBusy. Settings of the connection (PRAGMA, temporary
+// tables) have to be as before when f returns.
+//
 // While f runs nobody else writes to the file, so it has the time of
 // [Options].HandlerTime. When that is over, or the subscription's context ends,
 // the context that f gets ends, statements on tx fail, and the transaction is

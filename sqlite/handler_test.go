@@ -414,7 +414,7 @@ func TestReplaceRetiresTheOldVersion(t *testing.T) {
 	}
 	swap := func(_ context.Context, tx *zsqlite.Conn) error { return note(tx, 1) }
 	err = s.Replace(t.Context(), "v1", "v2", swap)
-	want(t, "a version that is behind", err, ErrBehind)
+	want(t, "a version that is behind", err, evsourcing.ErrBehind)
 	wantText(t, "a version that is behind", err, "position 0", "position 10")
 	if err := s.SaveCheckpoint(t.Context(), "v2", at(10, 0)); err != nil {
 		t.Fatal(err)

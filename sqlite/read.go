@@ -236,7 +236,12 @@ func (s *Store) read(ctx context.Context, doing string, f func(c *conn) error) e
 			return ctx.Err()
 		}
 	}
-	defer func() { s.readers <- c }()
+	defer func() {
+		if c != nil && c.lost {
+			c = nil
+		}
+		s.readers <- c
+	}()
 	if c == nil {
 		var err error
 		if c, err = s.connect(reading); err != nil {

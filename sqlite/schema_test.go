@@ -111,6 +111,11 @@ func TestOpenRefusesANewerSchema(t *testing.T) {
 func TestSchemaByHand(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "hand.db")
 	_, err := Open(path, &Options{NoMigrate: true})
+	wantText(t, "no file", err, "is not made")
+	if err := sqlitex.ExecuteTransient(raw(t, path), "VACUUM", nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(path, &Options{NoMigrate: true})
 	wantText(t, "an empty file", err, "version 0", "from version 1 on")
 	if err := sqlitex.ExecuteScript(raw(t, path), strings.ReplaceAll(strings.ReplaceAll(Schema(), "BEGIN IMMEDIATE;", ""), "COMMIT;", ""), nil); err != nil {
 		t.Fatal(err)

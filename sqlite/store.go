@@ -36,9 +36,9 @@ type Store struct {
 	wakes     wakes
 	head      atomic.Uint64 // the highest position known to be committed
 
-	writer  chan struct{} // full: somebody in this process writes
-	appends *conn         // used by who has the lock, like what follows
-	aux     *conn         // of all other writes; nil until needed
+	turn    *turn
+	appends *conn // used by who has the lock, like what follows
+	aux     *conn // of all other writes; nil until needed
 	wal     walGuard
 
 	mu      sync.Mutex // guards closed, and active against growing after it
@@ -71,9 +71,12 @@ func open(path string, opts *Options, version int) (*Store, error) {
 	}
 	s := &Store{
 		path: path, opts: opts.withDefaults(),
-		writer: make(chan struct{}, 1), closing: make(chan struct{}), done: make(chan struct{}),
+		turn: newTurn(), closing: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.readers = make(chan *conn, s.opts.Readers)
+	if _, err := os.Stat(s.path); s.opts.NoMigrate && err != nil {
+		return nil, fmt.Errorf("evsourcing: sqlite: %s is not made, because of NoMigrate: %w", path, err)
+	}
 	c, err := s.connect(writing)
 	if err != nil {
 		return nil, err
@@ -114,6 +117,11 @@ func checkPath(path string) error {
 func (s *Store) prepare(c *conn, version int) error {
 	c.SetBusyTimeout(s.openLimit())
 	defer c.SetBusyTimeout(0)
+	if s.opts.NoMigrate { // a file that is refused stays as it is
+		if err := s.migrate(c, version); err != nil {
+			return err
+		}
+	}
 	if err := s.useWAL(c); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	zsqlite "zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/internal/engine"
@@ -103,7 +104,7 @@ func (t *transaction) append(s *Store, a *engine.Append) (evsourcing.AppendResul
 }
 
 // errSlow is the cause when a transaction takes too long.
-var errSlow = errors.New("evsourcing: sqlite: the transaction took longer than HandlerTime, and was rolled back so that others can write; handle less in one (BatchSize) or allow more (HandlerTime)")
+var errSlow = errors.New("evsourcing: sqlite: the transaction took longer than HandlerTime, and was rolled back so that others can write; handle less in one (BatchSize), allow more (HandlerTime), and use the store only with the context of the transaction")
 
 // ended returns why the context of a transaction has ended.
 func ended(ctx context.Context) error {
@@ -127,7 +128,8 @@ func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx *zsqlit
 // [zombiezen.com/go/sqlite/sqlitex] do; as long as one is in the middle of its
 // rows, the write-ahead log grows. When ctx ends, statements fail. Within a
 // transaction, whose context ctx is or comes from, conn is that of the
-// transaction.
+// transaction. f should not read by the store itself: if all readers do so at once,
+// they wait for one another.
 func (s *Store) Read(ctx context.Context, f func(conn *zsqlite.Conn) error) error {
 	if t, err := s.joined(ctx); err != nil {
 		return err
@@ -136,8 +138,11 @@ func (s *Store) Read(ctx context.Context, f func(conn *zsqlite.Conn) error) erro
 	}
 	return s.read(ctx, "reading", func(c *conn) error {
 		c.SetInterrupt(ctx.Done())
-		defer c.rollback()        // what f has begun and not ended would show the past to who is next
-		defer c.SetInterrupt(nil) // which resets the statements that were left open
+		defer func() {
+			c.SetInterrupt(nil) // which resets the statements that were left open
+			c.rollback()
+			c.lost = !s.rests(c)
+		}()
 		return f(c.Conn)
 	})
 }
@@ -171,6 +176,10 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context, c *con
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime, errSlow)
 	defer cancel()
+	defer s.turn.expect(2*s.opts.HandlerTime, func() {
+		s.opts.Logger.Error("evsourcing: sqlite: the function of a transaction has not returned, though its time is over, and nobody can write: "+lateCauses,
+			"path", s.path, "for", 2*s.opts.HandlerTime)
+	})()
 	t := &transaction{c: c, tx: c.Conn, ctx: ctx, path: s.path}
 	c.SetInterrupt(ctx.Done())
 	defer s.end(t, c)
@@ -222,7 +231,22 @@ func (s *Store) end(t *transaction, c *conn) {
 	c.SetInterrupt(nil)
 	c.rollback()
 	c.distrust()
-	if !c.AutocommitEnabled() {
+	if !s.rests(c) {
+		s.aux = nil
+	} else if !c.AutocommitEnabled() {
 		s.dropSecond()
 	}
+}
+
+// rests reports whether no statement of a function is still in the middle of its
+// rows: what the connection reads would be the past for who is next. Such a
+// connection is let go, but not closed, for its statements may yet be finalized.
+func (s *Store) rests(c *conn) bool {
+	// SQLite moves no log, not even none of it, on a connection that reads.
+	err := sqlitex.ExecuteTransient(c.Conn, "PRAGMA wal_checkpoint(NOOP)", nil)
+	if primary, _ := code(err); err == nil || primary != zsqlite.ResultLocked {
+		return true
+	}
+	s.opts.Logger.Error("evsourcing: sqlite: a function has left a statement open, which keeps the write-ahead log from being moved until the process ends; finalize or reset every statement", "path", s.path)
+	return false
 }

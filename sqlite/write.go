@@ -21,19 +21,6 @@ const (
 	busyTell  = 10 * time.Second
 )
 
-// lock makes the caller the one who writes, in this process, in the order of
-// calls.
-func (s *Store) lock(ctx context.Context) error {
-	select {
-	case s.writer <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (s *Store) unlock() { <-s.writer }
-
 // errGaveUp is what begin returns when goOn says so.
 var errGaveUp = errors.New("gave up")
 

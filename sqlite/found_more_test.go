@@ -18,7 +18,7 @@ import (
 )
 
 // A lease of a very long time is none at all.
-func TestHostileLongLease(t *testing.T) {
+func TestALongLeaseIsALease(t *testing.T) {
 	s := openTest(t, "", nil)
 	if _, err := s.Claim(t.Context(), "board", "a", math.MaxInt64); err != nil {
 		t.Fatal(err)
@@ -30,7 +30,7 @@ func TestHostileLongLease(t *testing.T) {
 
 // An append that an index of the application's can't take fails the others of
 // its group.
-func TestHostileOneOfAGroupFails(t *testing.T) {
+func TestAnAppendThatAnIndexRefusesFailsAlone(t *testing.T) {
 	s := openTest(t, "", nil)
 	mustAppend(t, s, batch("first", 0, 1))
 	execute(t, raw(t, s.path), `CREATE INDEX by_n ON events (json_extract(CAST(data AS TEXT), '$.n'))`)
@@ -55,26 +55,8 @@ func TestHostileOneOfAGroupFails(t *testing.T) {
 	}
 }
 
-// BusyTimeout is counted from when the committer began to wait, not the caller.
-func TestHostileBusyTimeoutOfALateCaller(t *testing.T) {
-	s := openTest(t, "", &Options{Logger: quiet, BusyTimeout: time.Second})
-	mustAppend(t, s, batch("first", 0, 1))
-	other := raw(t, s.path)
-	execute(t, other, "BEGIN IMMEDIATE")
-	var wg sync.WaitGroup
-	wg.Go(func() { _, _ = s.Append(context.Background(), batch("early", 0, 1)) })
-	time.Sleep(800 * time.Millisecond)
-	began := time.Now()
-	_, err := s.Append(t.Context(), batch("late", 0, 1))
-	if d := time.Since(began); errors.Is(err, ErrBusy) && d < 700*time.Millisecond {
-		t.Errorf("BusyTimeout is 1 s, and Append failed after %v: %v", d, err)
-	}
-	execute(t, other, "ROLLBACK")
-	wg.Wait()
-}
-
 // Open with NoMigrate refuses a file, and has changed it.
-func TestHostileNoMigrateChangesTheFile(t *testing.T) {
+func TestNoMigrateLeavesAFileThatItRefusesAsItIs(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing.db")
 	if _, err := Open(missing, &Options{Logger: quiet, NoMigrate: true}); err == nil {
@@ -103,47 +85,8 @@ func TestHostileNoMigrateChangesTheFile(t *testing.T) {
 	}
 }
 
-// Four readers that read the store within Read wait for one another.
-func TestHostileReadWithinRead(t *testing.T) {
-	s := openTest(t, "", &Options{Logger: quiet, Readers: 4})
-	mustAppend(t, s, batch("x", 0, 3))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	var wg, in sync.WaitGroup
-	in.Add(4)
-	for range 4 {
-		wg.Go(func() {
-			err := s.Read(ctx, func(*zsqlite.Conn) error {
-				in.Done()
-				in.Wait()
-				_, err := s.Head(ctx)
-				return err
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-// What a handler's function sets on its connection stays for those after it.
-func TestHostileHandlerLeavesSettings(t *testing.T) {
-	s := openTest(t, "", nil)
-	_ = s.InTx(t.Context(), func(_ context.Context, tx *zsqlite.Conn) error {
-		return errors.Join(sqlitex.ExecuteTransient(tx, "PRAGMA query_only = 1", nil),
-			sqlitex.ExecuteTransient(tx, "CREATE TEMP TABLE work (x)", nil))
-	})
-	if err := s.SaveCheckpoint(t.Context(), "board", evsourcing.Checkpoint{Position: 1}); err != nil {
-		t.Errorf("SaveCheckpoint: %v", err)
-	}
-	_ = s.Read(t.Context(), func(conn *zsqlite.Conn) error {
-		return sqlitex.ExecuteTransient(conn, "PRAGMA query_only = 0", nil)
-	})
-}
-
 // A function of InTx whose own SELECT is open while it appends and reads.
-func TestHostileHandlerReadsWhileItIterates(t *testing.T) {
+func TestAHandlerReadsWhileItIterates(t *testing.T) {
 	s := openTest(t, "", nil)
 	fill(t, s, 300)
 	err := s.InTx(t.Context(), func(ctx context.Context, tx *zsqlite.Conn) error {
@@ -165,20 +108,4 @@ func TestHostileHandlerReadsWhileItIterates(t *testing.T) {
 	if err := s.Check(t.Context()); err != nil {
 		t.Error(err)
 	}
-}
-
-// Close within a handler.
-func TestHostileCloseWithinAHandler(t *testing.T) {
-	s, err := Open(filepath.Join(t.TempDir(), "test.db"), &Options{Logger: quiet, HandlerTime: 100 * time.Millisecond})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second) // or for ever
-	defer cancel()
-	began := time.Now()
-	_ = s.InTx(t.Context(), func(context.Context, *zsqlite.Conn) error { return s.Close(ctx) })
-	if time.Since(began) > time.Second {
-		t.Error("Close waits for the handler that has called it")
-	}
-	closeStore(t, s)
 }

@@ -19,7 +19,7 @@ import (
 
 // Two stores on one file, writers whose contexts end at random, handlers that
 // fail, are slow and panic, readers that compare: what was said must be true.
-func TestHostileMixture(t *testing.T) {
+func TestStoresOnOneFileUnderAMixtureOfCalls(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	before := runtime.NumGoroutine()
 	var stores []*Store
@@ -162,7 +162,7 @@ func TestHostileMixture(t *testing.T) {
 }
 
 // Close while everything is called.
-func TestHostileCloseRace(t *testing.T) {
+func TestCloseWhileEverythingIsCalled(t *testing.T) {
 	for range 20 {
 		path := filepath.Join(t.TempDir(), "test.db")
 		s, err := Open(path, &Options{Logger: quiet, Readers: 2, PollInterval: time.Millisecond})
