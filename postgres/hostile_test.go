@@ -1,0 +1,447 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/postgres"
+)
+
+// with returns the connection string with a parameter more.
+func withParam(t testing.TB, dsn, key, value string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set(key, value)
+	u.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
+	return u.String()
+}
+
+// newPool makes a pool that is closed after the test, and after stores that use it.
+func newPool(t testing.TB, dsn string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// A transaction that finds a conflict at its end looks up why. It has a connection
+// then, and must not wait for another one.
+func TestConflictAtTheEndOfATransactionNeedsNoSecondConnection(t *testing.T) {
+	for _, conns := range []int{1, 4} {
+		t.Run(fmt.Sprint(conns), func(t *testing.T) {
+			dsn := serverDSN(t)
+			schema := newSchema(t, dsn)
+			other := open(t, dsn, &postgres.Options{Schema: schema})
+			s := open(t, withParam(t, dsn, "pool_max_conns", fmt.Sprint(conns)), &postgres.Options{Schema: schema, NoListen: true})
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // a caller without a deadline would hang for good
+			defer cancel()
+			var wg, ready sync.WaitGroup
+			ready.Add(conns)
+			for i := range conns {
+				wg.Go(func() {
+					id := stream(fmt.Sprint("a", i))
+					err := s.InTx(ctx, func(ctx context.Context, _ pgx.Tx, store evsourcing.EventStore) error {
+						if _, err := store.Append(ctx, batch(id, 0, 1)); err != nil {
+							return err
+						}
+						if _, err := other.Append(ctx, batch(id, 0, 1)); err != nil {
+							return err
+						}
+						ready.Done()
+						ready.Wait()
+						return nil
+					})
+					if !errors.Is(err, evsourcing.ErrConflict) {
+						t.Errorf("InTx returned %v, want ErrConflict", err)
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
+}
+
+// A database that can't be reached within HandlerTime is not the message's fault.
+func TestHandlerThatGetsNoConnectionInTimeFailsForItsTransaction(t *testing.T) {
+	dsn := serverDSN(t)
+	schema := newSchema(t, dsn)
+	open(t, dsn, &postgres.Options{Schema: schema})
+	pool := newPool(t, withParam(t, dsn, "pool_max_conns", "1"))
+	s, err := postgres.New(t.Context(), pool, &postgres.Options{Schema: schema, NoListen: true, HandlerTime: 100 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, s)
+	put(t, s, batch(stream("a"), 0, 1))
+	msgs := messages(t, s)
+	called := false
+	h := s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { called = true; return nil })
+	conn, err := pool.Acquire(t.Context()) // all connections are busy; a network that drops packets is the same
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = h.HandleTx(t.Context(), "name", evsourcing.Checkpoint{}, at(msgs[0], 0), msgs)
+	conn.Release()
+	var tx *evsourcing.TxError
+	if called || !errors.As(err, &tx) {
+		t.Errorf("HandleTx returned %v, and has called the function: %t; want a TxError", err, called)
+	}
+}
+
+// docs/delivery.md: if the database is away, the subscription waits for it, and gives no
+// event up.
+func TestSubscriptionGivesNoEventUpWhileTheDatabaseHangs(t *testing.T) {
+	for _, what := range []string{"no connection", "the position lock", "the checkpoints table"} {
+		t.Run(what, func(t *testing.T) {
+			dsn := serverDSN(t)
+			schema := newSchema(t, dsn)
+			put(t, open(t, dsn, &postgres.Options{Schema: schema}), batch(stream("a"), 0, 1))
+			pool := newPool(t, withParam(t, dsn, "pool_max_conns", "1"))
+			s, err := postgres.New(t.Context(), pool, quiet(postgres.Options{Schema: schema, NoListen: true, HandlerTime: 100 * time.Millisecond}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			closeAfter(t, s)
+			log := open(t, dsn, quiet(postgres.Options{Schema: schema}))
+			var undo func()
+			h := s.Handler(func(ctx context.Context, _ pgx.Tx, _ []evsourcing.Message) error {
+				if what == "the position lock" {
+					_, err := s.Append(ctx, batch(stream("reaction"), evsourcing.AnyVersion, 1))
+					return err
+				}
+				return nil
+			})
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			given := make(chan evsourcing.DeadLetter, 1)
+			sub := evsourcing.NewSubscription("name", log, s, evsourcing.NewRegistry(happened{}), h, &evsourcing.SubscriptionOptions{
+				Retry:  evsourcing.RetryPolicy{MaxAttempts: 2, InitialInterval: time.Millisecond, MaxInterval: time.Millisecond},
+				Logger: quiet(postgres.Options{}).Logger,
+				OnFailure: func(_ context.Context, d evsourcing.DeadLetter) error {
+					select {
+					case given <- d:
+					default:
+					}
+					return nil
+				},
+			})
+			if err := s.SaveCheckpoint(t.Context(), "name", evsourcing.Checkpoint{}); err != nil {
+				t.Fatal(err)
+			}
+			switch what {
+			case "no connection":
+				conn, err := pool.Acquire(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				undo = conn.Release
+				// The run reads its checkpoint first, for which it needs the connection.
+				undo()
+				first := make(chan struct{})
+				h = s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { return nil })
+				log2 := &gatedLog{Store: log, first: first, gate: make(chan struct{})}
+				sub = evsourcing.NewSubscription("name", log2, s, evsourcing.NewRegistry(happened{}), h, &evsourcing.SubscriptionOptions{
+					Retry:  evsourcing.RetryPolicy{MaxAttempts: 2, InitialInterval: time.Millisecond, MaxInterval: time.Millisecond},
+					Logger: quiet(postgres.Options{}).Logger,
+					OnFailure: func(_ context.Context, d evsourcing.DeadLetter) error {
+						select {
+						case given <- d:
+						default:
+						}
+						return nil
+					},
+				})
+				go func() {
+					<-first
+					conn, err := pool.Acquire(t.Context())
+					if err == nil {
+						undo = conn.Release
+					}
+					close(log2.gate)
+				}()
+			case "the position lock":
+				_, tx := holder(t, dsn)
+				do(t, tx, fmt.Sprintf(positionLock, schema))
+				undo = func() { do(t, tx, "COMMIT") }
+			case "the checkpoints table":
+				_, tx := holder(t, dsn)
+				do(t, tx, "LOCK TABLE "+schema+".checkpoints IN EXCLUSIVE MODE")
+				undo = func() { do(t, tx, "COMMIT") }
+			}
+			done := make(chan error, 1)
+			go func() { done <- sub.Run(ctx) }()
+			select {
+			case d := <-given:
+				t.Errorf("the event at position %d was given up after %d attempts: %v", d.Message.Position, d.Attempts, d.Err)
+			case err := <-done:
+				t.Fatalf("Run ended: %v", err)
+			case <-time.After(4 * time.Second):
+			}
+			undo()
+			cancel()
+			<-done
+		})
+	}
+}
+
+// gatedLog stops the first reading of the log.
+type gatedLog struct {
+	*postgres.Store
+	first, gate chan struct{}
+	once        sync.Once
+}
+
+func (l *gatedLog) Head(ctx context.Context) (evsourcing.Mark, error) {
+	l.once.Do(func() { close(l.first); <-l.gate })
+	return l.Store.Head(ctx)
+}
+
+// Another writer has stored the same events; that says nothing about this transaction.
+func TestTransactionThatDiedIsNotTakenForAnotherThatStoredTheSameEvents(t *testing.T) {
+	s, dsn, table := withTable(t)
+	b := batch(stream("a"), 0, 1)
+	err := s.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error {
+		do(t, tx, "INSERT INTO "+table+" VALUES (1)")
+		if _, err := store.Append(ctx, b); err != nil {
+			return err
+		}
+		put(t, s, b) // the same command, elsewhere
+		run(t, dsn, fmt.Sprintf("SELECT pg_terminate_backend(%d)", tx.Conn().PgConn().PID()))
+		return nil
+	})
+	if n := rowCount(t, dsn, table); err == nil && n == 0 {
+		t.Error("InTx returned nil, and its row is not there")
+	}
+}
+
+// The same for a handler whose commands have IDs that derive from the message's.
+func TestHandlerThatDiedIsNotTakenForAnotherThatStoredTheSameEvents(t *testing.T) {
+	s, dsn, table := withTable(t)
+	put(t, s, batch(stream("a"), 0, 1))
+	msgs := messages(t, s)
+	b := batch(stream("reaction"), 0, 1)
+	h := s.Handler(func(ctx context.Context, tx pgx.Tx, _ []evsourcing.Message) error {
+		do(t, tx, "INSERT INTO "+table+" VALUES (1)")
+		if _, err := s.Append(ctx, b); err != nil {
+			return err
+		}
+		put(t, s, b)
+		run(t, dsn, fmt.Sprintf("SELECT pg_terminate_backend(%d)", tx.Conn().PgConn().PID()))
+		return nil
+	})
+	err := h.HandleTx(t.Context(), "name", evsourcing.Checkpoint{}, at(msgs[0], 0), msgs)
+	c, _, _ := s.Checkpoint(t.Context(), "name")
+	if n := rowCount(t, dsn, table); err == nil && (n == 0 || c.Position == 0) {
+		t.Errorf("HandleTx returned nil, and there are %d rows and a checkpoint at %d", n, c.Position)
+	}
+}
+
+// Replace: a subscription of the old name that is started gets ErrFenced or stands by,
+// for good.
+func TestReplacedSubscriptionWithoutALeaseHandlesNothingWhenItIsStarted(t *testing.T) {
+	s := newStore(t)
+	count := func(n *atomic.Int64) func(msgs []evsourcing.Message) error {
+		return func(msgs []evsourcing.Message) error { n.Add(int64(len(msgs))); return nil }
+	}
+	for name, handler := range map[string]func(f func(msgs []evsourcing.Message) error) evsourcing.Handler{
+		"in a transaction": func(f func(msgs []evsourcing.Message) error) evsourcing.Handler {
+			return s.Handler(func(_ context.Context, _ pgx.Tx, msgs []evsourcing.Message) error { return f(msgs) })
+		},
+		"at least once": func(f func(msgs []evsourcing.Message) error) evsourcing.Handler {
+			return evsourcing.HandlerFunc(func(_ context.Context, msgs []evsourcing.Message) error { return f(msgs) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			put(t, s, batch(stream("a"), evsourcing.AnyVersion, 1))
+			msgs := messages(t, s)
+			last := msgs[len(msgs)-1]
+			for _, sub := range []string{"old", "new"} {
+				if err := s.SaveCheckpoint(t.Context(), sub+name, at(last, 0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Replace(t.Context(), "old"+name, "new"+name, nil); err != nil {
+				t.Fatal(err)
+			}
+			next := put(t, s, batch(stream("a"), evsourcing.AnyVersion, 1)).Position
+			var handled atomic.Int64
+			sub := evsourcing.NewSubscription("old"+name, s, s, evsourcing.NewRegistry(happened{}), handler(count(&handled)), nil)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- sub.Run(ctx) }()
+			_ = sub.WaitFor(ctx, next)
+			cancel()
+			err := <-done
+			if c, _, _ := s.Checkpoint(t.Context(), "old"+name); handled.Load() > 0 || c.Position != last.Position {
+				t.Errorf("a replaced subscription has handled %d events, its checkpoint is at position %d, and was at %d; Run: %v", handled.Load(), c.Position, last.Position, err)
+			}
+		})
+	}
+}
+
+// Databases and roles may have another default isolation level.
+func TestStoreWorksWhateverTheDefaultIsolationLevel(t *testing.T) {
+	for _, level := range []string{"repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			dsn := withParam(t, serverDSN(t), "default_transaction_isolation", level)
+			schema := newSchema(t, serverDSN(t))
+			stores := make([]*postgres.Store, 4)
+			var wg sync.WaitGroup
+			for i := range stores {
+				wg.Go(func() {
+					s, err := postgres.Open(t.Context(), dsn, quiet(postgres.Options{Schema: schema, NoListen: true}))
+					if err != nil {
+						t.Errorf("Open: %v", err)
+						return
+					}
+					closeAfter(t, s)
+					stores[i] = s
+				})
+			}
+			wg.Wait()
+			for i := range stores {
+				if stores[i] == nil {
+					stores[i] = open(t, dsn, quiet(postgres.Options{Schema: schema, NoListen: true}))
+				}
+			}
+			var failed atomic.Int64
+			for i, s := range stores {
+				for w := range 4 {
+					wg.Go(func() {
+						id := stream(fmt.Sprint("own-", i, w))
+						for n := range uint64(25) {
+							if _, err := s.Append(t.Context(), batch(id, n, 1)); err != nil {
+								if failed.Add(1) <= 2 {
+									t.Errorf("Append to a stream of one's own: %v", err)
+								}
+								return
+							}
+							if _, err := s.Append(t.Context(), batch(stream("all"), evsourcing.AnyVersion, 2)); err != nil {
+								if failed.Add(1) <= 2 {
+									t.Errorf("Append to the end of a stream: %v", err)
+								}
+								return
+							}
+						}
+					})
+				}
+			}
+			wg.Wait()
+			t.Logf("%d of 16 writers failed", failed.Load())
+		})
+	}
+}
+
+// guardedTx: can't be used after its end. Nor can what it has made.
+func TestSavepointIsNotUsedAfterTheEndOfItsTransaction(t *testing.T) {
+	s, dsn, table := withTable(t)
+	var sub pgx.Tx
+	if err := s.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx, _ evsourcing.EventStore) (err error) {
+		sub, err = tx.Begin(ctx)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sub.Exec(t.Context(), "INSERT INTO "+table+" VALUES (1)"); err == nil {
+		t.Errorf("a savepoint works after the end of its transaction, on a connection that is another's by now: %d rows", rowCount(t, dsn, table))
+	}
+}
+
+// A page is bounded by bytes; what is beyond should not be sent.
+func TestFirstEventOfAStreamOfLargeEventsComesSoon(t *testing.T) {
+	dsn := serverDSN(t)
+	schema := newSchema(t, dsn)
+	s := open(t, dsn, &postgres.Options{Schema: schema})
+	const n, size = 64, 4 << 20
+	for i := range uint64(n) {
+		b := batch(stream("a"), i, 1)
+		b.Events[0].Data = make([]byte, size)
+		put(t, s, b)
+	}
+	took := func(r evsourcing.Range) time.Duration {
+		best := time.Hour
+		for range 3 {
+			began := time.Now()
+			for _, err := range s.Load(t.Context(), stream("a"), r) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				break
+			}
+			best = min(best, time.Since(began))
+		}
+		return best
+	}
+	one, all := took(evsourcing.Range{Limit: 1}), took(evsourcing.Range{})
+	t.Logf("the first of %d events of %d bytes after %v, and with a limit after %v", n, size, all, one)
+	if all > 8*one {
+		t.Errorf("all of the stream is read for its first event")
+	}
+}
+
+// An append that is repeated within a transaction is as pending as the first.
+func TestAppendRepeatedWithinItsTransactionIsPending(t *testing.T) {
+	s := newStore(t)
+	b := batch(stream("a"), 0, 1)
+	err := s.InTx(t.Context(), func(ctx context.Context, _ pgx.Tx, store evsourcing.EventStore) error {
+		first := put(t, txContext{s, ctx}, b)
+		again := put(t, txContext{s, ctx}, b)
+		if !first.Pending || !again.Pending || !again.Repeated {
+			t.Errorf("the first: %+v, the second: %+v, want both Pending", first, again)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// A sequence that is behind, as after a move by logical replication, which does not copy
+// sequences: no event may appear below the head.
+func TestSequenceThatIsBehindDoesNotPutEventsBelowTheHead(t *testing.T) {
+	dsn := serverDSN(t)
+	schema := newSchema(t, dsn)
+	s := open(t, dsn, &postgres.Options{Schema: schema})
+	put(t, s, batch(stream("a"), 0, 1))
+	run(t, dsn, "SELECT nextval('"+schema+".positions') FROM generate_series(1, 50)") // rollbacks
+	head := put(t, s, batch(stream("a"), 1, 1)).Position
+	run(t, dsn, "SELECT setval('"+schema+".positions', 1)")
+	for _, s := range []*postgres.Store{s, open(t, dsn, &postgres.Options{Schema: schema})} {
+		r, err := s.Append(t.Context(), batch(stream("b"), evsourcing.AnyVersion, 1))
+		if err == nil && r.Position <= head {
+			t.Errorf("an event was stored at position %d, and the head was %d: subscriptions never see it", r.Position, head)
+		}
+	}
+}
+
+// Whoever appends to the end of a stream, wherever it is, has no conflict.
+func TestAppendToTheEndOfAStreamInATransactionHasNoConflict(t *testing.T) {
+	s := newStore(t)
+	err := s.InTx(t.Context(), func(ctx context.Context, _ pgx.Tx, store evsourcing.EventStore) error {
+		put(t, txContext{s, ctx}, batch(stream("a"), evsourcing.AnyVersion, 1))
+		put(t, s, batch(stream("a"), evsourcing.AnyVersion, 1))
+		return nil
+	})
+	if errors.Is(err, evsourcing.ErrConflict) {
+		t.Errorf("InTx with AnyVersion returned %v", err)
+	}
+}
