@@ -1,0 +1,184 @@
+package postgres_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/postgres"
+)
+
+// One member of a group can't be stored, whatever the database says about it: the others are.
+func TestMemberOfAGroupThatAlwaysFailsDisturbsNoOther(t *testing.T) {
+	for _, code := range []string{"P0001", "23505", "40001", "40P01", "23503"} {
+		t.Run(code, func(t *testing.T) {
+			dsn := serverDSN(t)
+			schema := newSchema(t, dsn)
+			s := open(t, dsn, quiet(postgres.Options{Schema: schema, NoListen: true, Committers: 1}))
+			run(t, dsn, strings.ReplaceAll(`CREATE FUNCTION {s}.bad() RETURNS trigger LANGUAGE plpgsql AS $$
+				BEGIN IF NEW.topic = 'bad' THEN RAISE EXCEPTION 'bad' USING ERRCODE = '`+code+`'; END IF; RETURN NEW; END $$;
+				CREATE TRIGGER bad BEFORE INSERT ON {s}.events FOR EACH ROW EXECUTE FUNCTION {s}.bad()`, "{s}", schema))
+			_, tx := holder(t, dsn)
+			do(t, tx, fmt.Sprintf(positionLock, schema))
+			var wg sync.WaitGroup
+			wg.Go(func() { put(t, s, batch(stream("first"), 0, 1)) })
+			eventually(t, "the first waits", func() bool { return waiters(t, dsn) >= 1 })
+			var started sync.WaitGroup
+			for i := range 6 {
+				started.Add(1)
+				wg.Go(func() {
+					b := batch(stream(fmt.Sprint(i)), 0, 1)
+					if i == 2 {
+						b.Events[0].Topic = "bad"
+					}
+					started.Done()
+					_, err := s.Append(t.Context(), b)
+					if (err != nil) != (i == 2) || errors.Is(err, evsourcing.ErrUncertain) {
+						t.Errorf("member %d: %v", i, err)
+					}
+				})
+			}
+			started.Wait()
+			time.Sleep(50 * time.Millisecond)
+			do(t, tx, "COMMIT")
+			wg.Wait()
+		})
+	}
+}
+
+// An owner that is paused, or cut off, while it sends its commit holds nothing that the
+// next owner needs for longer than HandlerTime.
+func TestOwnerThatIsPausedInTheMiddleOfItsCommitHoldsUpNoNextOwner(t *testing.T) {
+	dsn := serverDSN(t)
+	schema := newSchema(t, dsn)
+	direct := open(t, dsn, quiet(postgres.Options{Schema: schema, NoListen: true}))
+	proxy, through := newNetProxy(t, dsn)
+	s, err := postgres.Open(t.Context(), through, quiet(postgres.Options{Schema: schema, NoListen: true, HandlerTime: 300 * time.Millisecond}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, batch(stream("a"), 0, 2))
+	msgs := messages(t, s)
+	var on atomic.Bool
+	stalled, resume := make(chan struct{}), make(chan struct{})
+	proxy.request = func() bool {
+		if on.CompareAndSwap(true, false) {
+			close(stalled)
+			<-resume
+		}
+		return false
+	}
+	h := s.Handler(func(ctx context.Context, _ pgx.Tx, _ []evsourcing.Message) error {
+		b := batch(stream("reaction"), evsourcing.AnyVersion, 1)
+		b.Events[0].Data = []byte(strings.Repeat(" ", 1<<18) + marker)
+		_, err := s.Append(ctx, b)
+		return err
+	})
+	c, err := s.Claim(t.Context(), "name", "one", 500*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.HandleTx(t.Context(), "name", evsourcing.Checkpoint{}, at(msgs[0], c.Token), msgs[:1]); err != nil {
+		t.Fatal(err)
+	}
+	on.Store(true)
+	done := make(chan error, 1)
+	go func() { done <- h.HandleTx(t.Context(), "name", at(msgs[0], c.Token), at(msgs[1], c.Token), msgs[1:]) }()
+	<-stalled
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	for {
+		_, err = direct.Claim(ctx, "name", "two", time.Second)
+		if !errors.Is(err, evsourcing.ErrFenced) {
+			break
+		}
+	}
+	if err != nil {
+		t.Errorf("5 s after the owner was paused, with a lease of 500 ms and a HandlerTime of 300 ms, Claim returned %v", err)
+	}
+	close(resume)
+	<-done
+	ended, stop := context.WithTimeout(context.Background(), 5*time.Second)
+	defer stop()
+	_ = s.Close(ended)
+}
+
+// What a handler's function gets from another database, or from another handler, is an
+// error of the work.
+func TestErrorOfAnotherStoreIsTheWorks(t *testing.T) {
+	s := newStore(t)
+	put(t, s, batch(stream("a"), 0, 1))
+	msgs := messages(t, s)
+	failure := &evsourcing.TxError{Err: errors.New("another store is away")}
+	calls := 0
+	h := s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { calls++; return failure })
+	sub := evsourcing.NewSubscription("name", s, s, evsourcing.NewRegistry(happened{}), h, &evsourcing.SubscriptionOptions{
+		Retry:  evsourcing.RetryPolicy{MaxAttempts: 2, InitialInterval: time.Millisecond, MaxInterval: time.Millisecond},
+		Logger: quiet(postgres.Options{}).Logger,
+	})
+	_ = msgs
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := sub.Run(ctx); err == nil {
+		t.Errorf("Run tried an error of the work for good, %d times", calls)
+	}
+}
+
+// Reads of checkpoints within a transaction need no second connection.
+func TestCheckpointInATransactionOfAPoolOfOne(t *testing.T) {
+	dsn := serverDSN(t)
+	s := open(t, withParam(t, dsn, "pool_max_conns", "1"), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	err := s.InTx(ctx, func(ctx context.Context, _ pgx.Tx, _ evsourcing.EventStore) error {
+		_, _, err := s.Checkpoint(ctx, "name")
+		return err
+	})
+	if err != nil {
+		t.Errorf("Checkpoint with a transaction's context: %v", err)
+	}
+}
+
+// A store that is closed says so.
+func TestReadsAfterCloseSayThatTheStoreIsClosed(t *testing.T) {
+	dsn := serverDSN(t)
+	s, err := postgres.Open(t.Context(), dsn, &postgres.Options{Schema: newSchema(t, dsn)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range s.Load(t.Context(), stream("a"), evsourcing.Range{}) {
+		if !errors.Is(err, evsourcing.ErrClosed) {
+			t.Errorf("Load: %v", err)
+		}
+	}
+	if _, err := s.Head(t.Context()); !errors.Is(err, evsourcing.ErrClosed) {
+		t.Errorf("Head: %v", err)
+	}
+}
+
+// A schema's owner that may not make schemas opens a store in one that was made for it.
+func TestOwnerOfASchemaOpensAStoreInIt(t *testing.T) {
+	dsn := serverDSN(t)
+	schema := newSchema(t, dsn)
+	role := schema + "_owner"
+	run(t, dsn, "CREATE ROLE "+role+" LOGIN; CREATE SCHEMA "+schema+" AUTHORIZATION "+role)
+	t.Cleanup(func() { run(t, dsn, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
+	s, err := postgres.Open(t.Context(), strings.Replace(dsn, "postgres@", role+"@", 1), &postgres.Options{Schema: schema})
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	if err := s.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
