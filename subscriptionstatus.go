@@ -166,8 +166,9 @@ func (p *progress) wait(ctx context.Context, position uint64) error {
 			p.mu.Unlock()
 			return nil
 		case p.ended != nil:
+			err := p.ended // the next Run sets it
 			p.mu.Unlock()
-			return p.ended
+			return err
 		}
 		if p.changed == nil {
 			p.changed = make(chan struct{})
