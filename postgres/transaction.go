@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/internal/engine"
@@ -44,8 +45,11 @@ const graceTime = time.Second
 // A transaction is one of InTx or a handler, with the appends that it will make.
 type transaction struct {
 	store *Store
-	conn  *pgx.Conn
+	slot  *pgxpool.Conn
+	conn  *pgx.Conn // of the slot
 	tx    pgx.Tx
+
+	released bool // the slot is
 
 	mu      sync.Mutex // guards everything below, and the connection while the store uses it
 	over    bool
@@ -76,7 +80,7 @@ func (s *Store) run(ctx context.Context, begin string, adv *advance, f func(ctx 
 	if err != nil {
 		return fmt.Errorf("evsourcing: postgres: begin: %w", remedy(contextError(ctx, err)))
 	}
-	t := &transaction{store: s, conn: conn.Conn(), tx: tx, streams: map[evsourcing.StreamID]*buffered{}}
+	t := &transaction{store: s, slot: conn, conn: conn.Conn(), tx: tx, streams: map[evsourcing.StreamID]*buffered{}}
 	committed := false
 	defer func() { // also after a panic or Goexit
 		t.end()
@@ -106,8 +110,16 @@ func (t *transaction) end() {
 	t.mu.Unlock()
 }
 
+// release gives the connection back before something is looked up on another one:
+// where the pool has no more, transactions would wait for one another.
+func (t *transaction) release(ctx context.Context) {
+	t.rollback(ctx)
+	t.slot.Release()
+	t.released = true
+}
+
 func (t *transaction) rollback(ctx context.Context) {
-	if t.conn.IsClosed() {
+	if t.released || t.conn.IsClosed() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), graceTime)
@@ -165,9 +177,10 @@ func (t *transaction) failed(ctx context.Context, adv *advance, doing string, er
 		return 0, fmt.Errorf("%w: the checkpoint of %q is not at position %d any more, or has a higher token than %d",
 			evsourcing.ErrFenced, adv.name, adv.from.Position, adv.to.Token)
 	case code == codeNotStored, o == refusedUnique && doing == "append":
-		t.rollback(ctx)
+		t.release(ctx)
 		return 0, t.conflict(ctx, err)
 	case o == unknown:
+		t.release(ctx)
 		if head, ok := t.foundStored(ctx); ok {
 			return head, nil
 		}
