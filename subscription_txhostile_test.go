@@ -103,3 +103,22 @@ func TestWaitForBetweenTwoRunsIsNoSuccess(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+// The same after unwanted events whose checkpoint is not saved yet.
+func TestTxHandlerThatIsStoppedInItsCommitAfterUnwantedEventsEndsOrderly(t *testing.T) {
+	s := newTxStore()
+	h := &stoppedHandler{txHandler: s.handler(nil)}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h.stop = cancel
+	sub := s.subscribe(h, evsourcing.SubscriptionOptions{Filter: evsourcing.Filter{Topics: []string{"note"}}})
+	done := make(chan error, 1)
+	go func() { done <- sub.Run(ctx) }()
+	head := write(t, s, "note", "a", 1)
+	assert.NoError(t, sub.WaitFor(ctx, head))
+	head = write(t, s, "other", "b", 2)
+	assert.NoError(t, sub.WaitFor(ctx, head))
+	h.on.Store(true)
+	write(t, s, "note", "a", 1)
+	assert.NoError(t, <-done)
+}

@@ -70,7 +70,11 @@ func (s *Subscription) session(ctx context.Context) (lost bool, err error) {
 	r.read()
 	r.stop()
 	err = r.reason(nil)
-	if saveErr := r.saveLast(); saveErr != nil && !r.lost() {
+	saveErr := r.saveLast()
+	if r.claimer != nil && isSafely(saveErr, ErrFenced) {
+		saveErr = nil // another owner goes on from where it was
+	}
+	if saveErr != nil && !r.lost() {
 		err = errors.Join(err, saveErr)
 	}
 	return r.lost(), err

@@ -71,6 +71,7 @@ func (r *subscriptionRun) resolve(ctx context.Context, from Checkpoint, to Mark,
 		r.failStore(err)
 		return err
 	case err != nil:
+		r.uncertain = r.uncertain || uncertain
 		return fmt.Errorf("%w; %w", cause, err)
 	case cp.Token > r.token:
 		err = fmt.Errorf("%w: its token is %d, and was %d: %w", ErrFenced, cp.Token, r.token, cause)
@@ -78,11 +79,17 @@ func (r *subscriptionRun) resolve(ctx context.Context, from Checkpoint, to Mark,
 		return nil
 	case cp.Position == from.Position || !known:
 		r.uncertain = r.uncertain || uncertain // what was thought lost may arrive yet
+		if uncertain {
+			return &TxError{Err: notStored{cause}} // no message is to blame
+		}
 		return notStored{cause}
 	default:
 		err = fmt.Errorf("%w: its checkpoint is at position %d, and was at %d: %w", ErrFenced, cp.Position, from.Position, cause)
 	}
 	if r.uncertain && cp.Token == r.token {
+		if r.ctx.Err() != nil {
+			return nil // it stops, and more is saved than was to be
+		}
 		r.cancel(&runFailure{error: err, again: true}) // it is where an attempt of this run has put it
 	} else {
 		r.failStore(err)

@@ -59,11 +59,11 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 		fmt.Errorf("evsourcing: postgres: the handler's transaction took longer than HandlerTime, %v: %w", s.opts.HandlerTime, context.DeadlineExceeded))
 	defer cancel()
 	var workErr error
-	broken := false
+	broken, slow := false, false
 	err := s.run(bounded, s.handlerBegin(), adv, func(ctx context.Context, t *transaction) error {
 		if len(msgs) > 0 {
 			workErr = h.f(ctx, guardedTx{t}, msgs)
-			broken = t.conn.IsClosed()
+			broken, slow = t.conn.IsClosed(), bounded.Err() != nil
 		}
 		return workErr
 	})
@@ -73,7 +73,7 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 	case workErr != nil && adv != nil && s.passed(ctx, adv):
 		// No wonder that it fails, for its tables may be gone.
 		return fmt.Errorf("%w: %q goes on without this owner, whose work failed: %v", evsourcing.ErrFenced, adv.name, err)
-	case ctx.Err() == nil && bounded.Err() != nil && !errors.Is(err, evsourcing.ErrUncertain):
+	case slow && ctx.Err() == nil && !errors.Is(err, evsourcing.ErrUncertain):
 		return errors.Join(context.Cause(bounded), err) // the work is too slow
 	case workErr != nil && (!broken && outcomeOf(workErr) != again || ctx.Err() != nil),
 		errors.Is(err, evsourcing.ErrConflict), errors.Is(err, evsourcing.ErrDuplicateEvent),
