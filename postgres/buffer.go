@@ -59,6 +59,7 @@ func (t *transaction) append(ctx context.Context, a *engine.Append) (evsourcing.
 	l := txLookup{f, t}
 	result, fresh, err := engine.Judge(a.Batches, l)
 	if !fresh {
+		result.Pending = err == nil && result.Position == 0
 		return result, err
 	}
 	result = evsourcing.AppendResult{Versions: make([]uint64, len(a.Batches)), Pending: true}

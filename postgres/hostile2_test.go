@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -54,7 +55,7 @@ func TestLoadInATransactionIsLikeOneAfterIt(t *testing.T) {
 }
 
 // Servers and roles may print bytea in the old format.
-func TestDataComesBackInTheOldOutputFormat(t *testing.T) {
+func TestDataInTheOldOutputFormatIsRightOrAnError(t *testing.T) {
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
 			dsn := withParam(t, withParam(t, serverDSN(t), "default_query_exec_mode", mode), "bytea_output", "escape")
@@ -64,7 +65,7 @@ func TestDataComesBackInTheOldOutputFormat(t *testing.T) {
 				b.Events[0].Data = data
 				put(t, s, b)
 				for e, err := range s.Load(t.Context(), stream(fmt.Sprint(i)), evsourcing.Range{}) {
-					if err != nil || !bytes.Equal(e.Data, data) {
+					if err == nil && !bytes.Equal(e.Data, data) || err != nil && !strings.Contains(err.Error(), "bytea_output") {
 						t.Errorf("%q came back as %q, %v", data, e.Data, err)
 					}
 				}

@@ -68,7 +68,8 @@ func migration(from int) string {
 func migrate(ctx context.Context, pool *pgxpool.Pool, schema string, allowed bool) error {
 	version, err := schemaVersion(ctx, pool, schema)
 	if err == nil && allowed && version < len(migrations) {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		// Another default isolation level would not see what was made while it waited.
+		err = pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, func(tx pgx.Tx) error {
 			// Others who do the same wait here. The lock has one number, and those of
 			// positions have two, so that they never meet.
 			if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(4995435234087006549)"); err != nil {

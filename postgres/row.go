@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -144,7 +145,7 @@ func (p *pager) binary(e *evsourcing.StoredEvent, row [][]byte) error {
 }
 
 func (p *pager) text(e *evsourcing.StoredEvent, row [][]byte) error {
-	if len(row) < 9 || len(row[6]) < 2 {
+	if len(row) < 9 {
 		return errRow
 	}
 	position, err1 := strconv.ParseInt(string(row[0]), 10, 64)
@@ -152,6 +153,9 @@ func (p *pager) text(e *evsourcing.StoredEvent, row [][]byte) error {
 	micros, err3 := strconv.ParseInt(string(row[2]), 10, 64)
 	id, err4 := uuid.ParseBytes(row[3])
 	e.Position, e.Version, e.ID, e.Time = uint64(position), uint64(version), id, time.UnixMicro(micros).UTC()
+	if !bytes.HasPrefix(row[6], []byte(`\x`)) {
+		return fmt.Errorf("%w: the session's bytea_output is escape, and has to be hex", errRow)
+	}
 	e.Data = p.room(len(row[6])/2 - 1)
 	_, err5 := hex.Decode(e.Data, row[6][2:]) // after \x
 	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {

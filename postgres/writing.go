@@ -197,8 +197,8 @@ func (w *writing) failed(batch []*engine.Append, err error) {
 	case o == again && w.retries < maxRetries:
 	case (o == unknown || o == unsent) && w.mayReconnect(err):
 		w.look = w.look || len(w.unsure) > 0
-	case len(batch) > 1 && !w.look && o == refused:
-		w.singly = true
+	case len(batch) > 1 && !w.look && (o == refused || o == again):
+		w.singly, w.retries = true, 0
 	default:
 		w.giveUp(batch, err)
 	}
@@ -238,7 +238,7 @@ func (w *writing) giveUp(batch []*engine.Append, err error) {
 			left = append(left, a)
 		}
 	}
-	w.pending, w.look = left, false
+	w.pending, w.look, w.retries = left, false, 0
 }
 
 func appendError(a *engine.Append, err error) error {
