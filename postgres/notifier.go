@@ -25,7 +25,7 @@ func newNotifier(s *Store) *notifier {
 
 // notify makes the others know soon. It does not wait.
 func (n *notifier) notify() {
-	n.start.Do(func() { n.store.work.Go(n.loop) })
+	n.start.Do(func() { n.store.spawn(n.loop) })
 	select {
 	case n.news <- struct{}{}:
 	default:

@@ -30,6 +30,7 @@ type Store struct {
 	ctx    context.Context // of what the store does by itself; ends with Close
 	cancel context.CancelFunc
 	work   sync.WaitGroup // the store's goroutines, but for the committer's
+	begin  sync.Mutex     // guards work against beginning once ctx has ended
 }
 
 var _ interface {
@@ -93,7 +94,9 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 // [evsourcing.ErrClosed]. A second Close does no harm.
 func (s *Store) Close(ctx context.Context) error {
 	err := s.committer.Close(ctx)
+	s.begin.Lock()
 	s.cancel()
+	s.begin.Unlock()
 	s.work.Wait()
 	s.watch.close()
 	if s.ownPool {
@@ -114,6 +117,15 @@ func (s *Store) Close(ctx context.Context) error {
 		return fmt.Errorf("evsourcing: postgres: close: %w", err)
 	}
 	return nil
+}
+
+// spawn starts a goroutine that ends with s.ctx, unless that has ended.
+func (s *Store) spawn(f func()) {
+	s.begin.Lock()
+	defer s.begin.Unlock()
+	if s.ctx.Err() == nil {
+		s.work.Go(f)
+	}
 }
 
 // isClosed returns an error after Close.

@@ -68,11 +68,11 @@ func (w *watch) join(after uint64) (<-chan struct{}, error) {
 	w.waiting++
 	if !w.polling {
 		w.polling = true
-		w.store.work.Go(w.poll)
+		w.store.spawn(w.poll)
 	}
 	if !w.listening && !w.store.opts.NoListen {
 		w.listening = true
-		w.store.work.Go(w.listen)
+		w.store.spawn(w.listen)
 	}
 	w.look()
 	return w.wake, nil
