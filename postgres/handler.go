@@ -62,7 +62,7 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 	broken, slow := false, false
 	err := s.run(bounded, s.handlerBegin(), adv, func(ctx context.Context, t *transaction) error {
 		if len(msgs) > 0 {
-			workErr = h.f(ctx, guardedTx{t}, msgs)
+			workErr = h.f(ctx, guardedTx{t, t.tx, false}, msgs)
 			broken, slow = t.conn.IsClosed(), bounded.Err() != nil
 		}
 		return workErr

@@ -44,7 +44,7 @@ func (s *Store) Replace(ctx context.Context, old, successor string, f func(ctx c
 			if f == nil {
 				return nil
 			}
-			return f(ctx, guardedTx{t})
+			return f(ctx, guardedTx{t, t.tx, false})
 		})
 		if err == nil || i == attempts || outcomeOf(err) != again {
 			return err

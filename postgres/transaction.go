@@ -32,7 +32,7 @@ import (
 // store could not find out what came of it. After any other error nothing was stored.
 func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error) error {
 	return s.run(ctx, beginSQL, nil, func(ctx context.Context, t *transaction) error {
-		return f(ctx, guardedTx{t}, txStore{s, t})
+		return f(ctx, guardedTx{t, t.tx, false}, txStore{s, t})
 	})
 }
 
