@@ -192,7 +192,7 @@ func TestLeaseWaitForInAProcessThatStandsBy(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, evsourcing.StateStandby, other.Status().State)
 		for range 3 {
-			time.Sleep(time.Minute)
+			<-time.After(time.Minute)
 			begin := time.Now()
 			other.reach(t, write(t, store, "note", "a", 1))
 			assert.LessOrEqual(t, time.Since(begin), time.Second)

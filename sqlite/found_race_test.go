@@ -85,7 +85,7 @@ func TestStoresOnOneFileUnderAMixtureOfCalls(t *testing.T) {
 							case 1:
 								panic("fate")
 							case 2:
-								time.Sleep(time.Duration(rand.N(30)) * time.Millisecond)
+								<-time.After(time.Duration(rand.N(30)) * time.Millisecond)
 							}
 							return nil
 						})
@@ -207,7 +207,7 @@ func TestCloseWhileEverythingIsCalled(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(rand.N(30)) * time.Millisecond)
+		<-time.After(time.Duration(rand.N(30)) * time.Millisecond)
 		cctx, cancel := context.WithTimeout(context.Background(), time.Duration(rand.N(2))*5*time.Second)
 		cerr := s.Close(cctx)
 		cancel()

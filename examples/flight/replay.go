@@ -86,7 +86,9 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	// follower last: then the log has all that it will have.
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	err = errors.Join(err, bus.Close(closing), r.fleet.Close(closing), f.close(closing))
+	err = errors.Join(err, bus.Close(closing), r.fleet.Close(closing))
+	behind := f.close(closing)
+	err = errors.Join(err, behind)
 	elapsed := time.Since(start)
 
 	r.progress.clear()
@@ -94,7 +96,7 @@ func (r *replay) run(ctx context.Context, file io.Reader) error {
 	if readErr != nil {
 		return errors.Join(err, readErr)
 	}
-	return errors.Join(err, r.report(ofBus.snapshot(), ofLog, elapsed))
+	return errors.Join(err, r.report(ofBus.snapshot(), ofLog, behind == nil, elapsed))
 }
 
 // fly replays rows. It returns the context's cause if ctx ended it; finishing is
@@ -166,7 +168,8 @@ func (r *replay) flyRow(ctx context.Context, row row) error {
 
 // report prints what the log's board shows, what was saved and how fast, and
 // whether that board and the bus's are right.
-func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
+// The log's board is complete unless its subscription has failed.
+func (r *replay) report(ofBus, ofLog delayTable, complete bool, elapsed time.Duration) error {
 	var b bytes.Buffer
 	if len(ofLog) > 0 {
 		_ = ofLog.print(&b, 10) // a buffer takes everything
@@ -188,6 +191,8 @@ func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 	diff := ofBus.differences("the bus's board", r.flown)
 	partial := false
 	switch {
+	case !complete: // why is in the error
+		partial = true
 	case !r.board.lasts():
 		diff = append(diff, ofLog.differences("the log's board", r.flown)...)
 	case !r.complete && r.within: // the log has more rows than were read
@@ -200,10 +205,10 @@ func (r *replay) report(ofBus, ofLog delayTable, elapsed time.Duration) error {
 			fmt.Fprintln(&b, line)
 		}
 		err = errors.Join(err, errDiffers)
+	} else if partial {
+		fmt.Fprintln(&b, "the log's board may be behind, or ahead of what was read: it is not compared")
 	} else if r.complete {
 		fmt.Fprintln(&b, "both boards agree with the file")
-	} else if partial {
-		fmt.Fprintln(&b, "ended among the rows of an earlier replay: the boards are not compared")
 	} else {
 		fmt.Fprintln(&b, "both boards agree with what was saved")
 	}
