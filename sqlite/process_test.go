@@ -119,7 +119,7 @@ func TestTwoProcessesShareAFile(t *testing.T) {
 			}
 		}
 		t.Logf("when process %d had appended half of %d events, the other one had appended %d; its longest pause was %v", i, count, other, longest)
-		if other < count/20 {
+		if !testing.Short() && other < count/20 { // a short run is over before that can be told
 			t.Errorf("one process starves")
 		}
 	}
