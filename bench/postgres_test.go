@@ -202,6 +202,19 @@ func BenchmarkPostgresLoad(b *testing.B) {
 	})
 }
 
+// BenchmarkPostgresScale is BenchmarkSQLiteScale on PostgreSQL.
+func BenchmarkPostgresScale(b *testing.B) {
+	for _, size := range engineSizes() {
+		b.Run(fmt.Sprintf("events=%d", size), func(b *testing.B) {
+			s, _, _ := newPostgres(b, 8)
+			fillMixed(b, s, size/20, 20)
+			b.Run("append", func(b *testing.B) { benchmarkAppend(b, s, 64) })
+			b.Run("load", func(b *testing.B) { benchmarkLoads(b, s, size/20) })
+			b.Run("read", func(b *testing.B) { benchmarkRead(b, s) })
+		})
+	}
+}
+
 // BenchmarkPostgresEvents reads a whole log.
 func BenchmarkPostgresEvents(b *testing.B) {
 	const n = 100_000

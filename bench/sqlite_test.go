@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -320,37 +321,67 @@ func BenchmarkSQLiteEvents(b *testing.B) {
 	}
 }
 
-// BenchmarkSQLiteScale appends to and loads from stores of different sizes: the
-// cost must not rise. Each of the stored streams has 20 events.
+// BenchmarkSQLiteScale appends to, loads from and reads stores of different sizes:
+// the cost must not rise. Each of the stored streams has 20 events.
 func BenchmarkSQLiteScale(b *testing.B) {
-	sizes := []int{10_000, 100_000, 1_000_000}
-	switch {
-	case os.Getenv("EVSOURCING_FULL") == "1":
-		sizes = append(sizes, 10_000_000)
-	case testing.Short():
-		sizes = sizes[:1]
-	}
-	for _, size := range sizes {
+	for _, size := range engineSizes() {
 		b.Run(fmt.Sprintf("events=%d", size), func(b *testing.B) {
 			s := openSQLite(b)
 			fillMixed(b, s, size/20, 20)
 			b.Run("append", func(b *testing.B) { benchmarkAppend(b, s, 64) })
-			b.Run("load", func(b *testing.B) {
-				for i := 0; b.Loop(); i++ {
-					n := 0
-					for _, err := range s.Load(context.Background(), evsourcing.StreamID{Type: "flight", ID: streamName(i * 7919 % (size / 20))}, evsourcing.Range{}) {
-						if err != nil {
-							b.Fatal(err)
-						}
-						n++
-					}
-					if n != 20 {
-						b.Fatalf("%d events", n)
-					}
-				}
-			})
+			b.Run("load", func(b *testing.B) { benchmarkLoads(b, s, size/20) })
+			b.Run("read", func(b *testing.B) { benchmarkRead(b, s) })
 		})
 	}
+}
+
+// engineSizes returns how many events there are in the stores of different sizes.
+// With EVSOURCING_FULL=1 the largest has ten million.
+func engineSizes() []int {
+	sizes := []int{10_000, 100_000, 1_000_000}
+	switch {
+	case os.Getenv("EVSOURCING_FULL") == "1":
+		return append(sizes, 10_000_000)
+	case testing.Short():
+		return sizes[:1]
+	}
+	return sizes
+}
+
+// benchmarkLoads loads streams of 20 events, one here and one there.
+func benchmarkLoads(b *testing.B, s evsourcing.EventStore, streams int) {
+	for i := 0; b.Loop(); i++ {
+		n := 0
+		for _, err := range s.Load(context.Background(), evsourcing.StreamID{Type: "flight", ID: streamName(i * 7919 % streams)}, evsourcing.Range{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			n++
+		}
+		if n != 20 {
+			b.Fatalf("%d events", n)
+		}
+	}
+}
+
+// benchmarkRead reads the whole log once, whatever b.N is, and reports the most
+// memory that the heap had meanwhile.
+func benchmarkRead(b *testing.B, log evsourcing.Log) {
+	runtime.GC()
+	var m runtime.MemStats
+	peak, n := uint64(0), 0
+	for _, err := range log.Events(context.Background(), evsourcing.Range{}, evsourcing.Filter{}) {
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n++; n%10_000 == 0 {
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "events/s")
+	b.ReportMetric(float64(peak)/(1<<20), "peak-heap-MiB")
+	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkSQLiteProjection catches up with a log by a handler that writes one
