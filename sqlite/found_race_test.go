@@ -83,7 +83,7 @@ func TestStoresOnOneFileUnderAMixtureOfCalls(t *testing.T) {
 							case 0:
 								return errUndo
 							case 1:
-								panic("fate")
+								blowUp()
 							case 2:
 								<-time.After(time.Duration(rand.N(30)) * time.Millisecond)
 							}
@@ -219,3 +219,5 @@ func TestCloseWhileEverythingIsCalled(t *testing.T) {
 		}
 	}
 }
+
+func blowUp() { panic("fate") }

@@ -66,8 +66,8 @@ func open(path string, opts *Options, version int) (*Store, error) {
 	if abs, err := filepath.Abs(path); err == nil { // connections are opened later too
 		path = abs
 	}
-	if real, err := filepath.EvalSymlinks(path); err == nil { // as SQLite does it, and the log is there
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil { // as SQLite does it, and the log is there
+		path = target
 	}
 	s := &Store{
 		path: path, opts: opts.withDefaults(),
