@@ -65,13 +65,16 @@ func (s *Store) connect(idle func() bool) (bool, error) {
 }
 
 // pause waits before the next attempt, and returns false if the store is closed.
-func (s *Store) pause(attempt int) bool {
+func (s *Store) pause(attempt int) bool { return pause(s.ctx, attempt) }
+
+// pause waits before the next attempt, and returns false if ctx ends.
+func pause(ctx context.Context, attempt int) bool {
 	timer := time.NewTimer(min(time.Millisecond<<min(attempt, 10), 500*time.Millisecond))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-s.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
 }

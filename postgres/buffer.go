@@ -52,10 +52,11 @@ func (t *transaction) append(ctx context.Context, a *engine.Append) (evsourcing.
 	if t.over {
 		return evsourcing.AppendResult{}, errOver
 	}
-	f, err := t.store.lookUp(ctx, t.tx, []*engine.Append{a})
+	f, err := t.store.lookUpIn(ctx, t.tx, []*engine.Append{a})
 	if err != nil {
 		return evsourcing.AppendResult{}, appendError(a, contextError(ctx, err))
 	}
+	t.xid = f.xid
 	l := txLookup{f, t}
 	result, fresh, err := engine.Judge(a.Batches, l)
 	if !fresh {
@@ -132,22 +133,6 @@ func (t *transaction) conflict(ctx context.Context, cause error) error {
 	// Another has made the same appends, or what was in the way is gone.
 	b := &t.appends[0].Batches[0]
 	return &evsourcing.ConflictError{Stream: b.Stream, Expected: b.Expected, Actual: f.versions[b.Stream]}
-}
-
-// foundStored reports whether the transaction's appends are stored, after its
-// connection broke. If not, they may yet come.
-func (t *transaction) foundStored(ctx context.Context) (head uint64, ok bool) {
-	if len(t.appends) == 0 {
-		return 0, false
-	}
-	f, err := t.store.lookUp(ctx, t.store.pool, t.appends[len(t.appends)-1:])
-	if err != nil {
-		return 0, false
-	}
-	for _, p := range f.events {
-		head = max(head, p.Position)
-	}
-	return head, head > 0
 }
 
 // find looks an event up among those that will be appended.

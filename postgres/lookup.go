@@ -29,8 +29,14 @@ SELECT NULL, s.type, s.stream, e.version, 0
 FROM unnest($2::text[], $3::text[]) AS s(type, stream),
 	LATERAL (SELECT x.version FROM {schema}.events x WHERE x.stream = s.stream AND x.type = s.type ORDER BY x.version DESC LIMIT 1) AS e`
 
+// lookupInSQL also gives the transaction that it runs in an ID, and returns it.
+const lookupInSQL = lookupSQL + `
+UNION ALL
+SELECT NULL, '', '', 0, pg_current_xact_id()::text::bigint`
+
 // found implements [engine.Lookup] with what a query has found.
 type found struct {
+	xid      int64 // the transaction, if it was asked for
 	events   map[uuid.UUID]engine.Place
 	versions map[evsourcing.StreamID]uint64
 }
@@ -44,6 +50,15 @@ func (f *found) Version(id evsourcing.StreamID) (uint64, error) { return f.versi
 
 // lookUp finds what there is to know about appends.
 func (s *Store) lookUp(ctx context.Context, q querier, appends []*engine.Append) (*found, error) {
+	return find(ctx, q, s.sql.lookup, appends)
+}
+
+// lookUpIn is lookUp for a transaction that will append, and returns its ID too.
+func (s *Store) lookUpIn(ctx context.Context, tx pgx.Tx, appends []*engine.Append) (*found, error) {
+	return find(ctx, tx, s.sql.lookupIn, appends)
+}
+
+func find(ctx context.Context, q querier, sql string, appends []*engine.Append) (*found, error) {
 	f := &found{events: map[uuid.UUID]engine.Place{}, versions: map[evsourcing.StreamID]uint64{}}
 	var ids []pgtype.UUID
 	var types, streams []string
@@ -59,7 +74,7 @@ func (s *Store) lookUp(ctx context.Context, q querier, appends []*engine.Append)
 			}
 		}
 	}
-	rows, err := q.Query(ctx, s.sql.lookup, ids, types, streams)
+	rows, err := q.Query(ctx, sql, ids, types, streams)
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +87,12 @@ func (s *Store) lookUp(ctx context.Context, q querier, appends []*engine.Append)
 			return nil, err
 		}
 		p.Version, p.Position = uint64(version), uint64(position)
-		if id.Valid {
+		switch {
+		case id.Valid:
 			f.events[id.Bytes] = p
-		} else {
+		case p.Stream.Type == "": // no stream has an empty type
+			f.xid = position
+		default:
 			f.versions[p.Stream] = p.Version
 		}
 	}

@@ -138,11 +138,11 @@ func (s *Store) isClosed() error {
 
 // statements are the texts of what a store says often, with its schema's name.
 type statements struct {
-	appendOne, appendGroup, lookup string
-	load, loadBackward             string
-	events, eventsBackward         string
-	filtered, filteredBackward     string
-	head, find                     string
+	appendOne, appendGroup, lookup, lookupIn string
+	load, loadBackward                       string
+	events, eventsBackward                   string
+	filtered, filteredBackward               string
+	head, find                               string
 }
 
 func newStatements(schema string) statements {
@@ -151,7 +151,7 @@ func newStatements(schema string) statements {
 		to   *string
 		text string
 	}{
-		{&st.appendOne, appendOneSQL}, {&st.appendGroup, appendGroupSQL}, {&st.lookup, lookupSQL},
+		{&st.appendOne, appendOneSQL}, {&st.appendGroup, appendGroupSQL}, {&st.lookup, lookupSQL}, {&st.lookupIn, lookupInSQL},
 		{&st.load, loadSQL}, {&st.loadBackward, loadBackwardSQL},
 		{&st.events, eventsSQL}, {&st.eventsBackward, eventsBackwardSQL},
 		{&st.filtered, filteredSQL}, {&st.filteredBackward, filteredBackwardSQL},

@@ -29,7 +29,8 @@ import (
 // InTx returns f's error as it is. An [evsourcing.ErrConflict] may come from f's
 // append, or from InTx at the end; the transaction can be run again then.
 // [evsourcing.ErrUncertain] means that the connection broke during the commit, and the
-// store could not find out what came of it. After any other error nothing was stored.
+// store could not find out what came of it: because the database could not be reached,
+// or f has appended nothing. After any other error nothing was stored.
 func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error) error {
 	return s.run(ctx, beginSQL, nil, func(ctx context.Context, t *transaction) error {
 		return f(ctx, guardedTx{t, t.tx, false}, txStore{s, t})
@@ -55,6 +56,7 @@ type transaction struct {
 	over    bool
 	appends []*engine.Append // to be made, their versions set
 	streams map[evsourcing.StreamID]*buffered
+	xid     int64 // of the transaction on the server, once it is to append; else 0
 }
 
 // An advance is a checkpoint to be saved with a transaction.
@@ -181,10 +183,10 @@ func (t *transaction) failed(ctx context.Context, adv *advance, doing string, er
 		return 0, t.conflict(ctx, err)
 	case o == unknown:
 		t.release(ctx)
-		if head, ok := t.foundStored(ctx); ok {
-			return head, nil
+		if adv != nil { // the checkpoint says it, which the subscription reads
+			return 0, uncertain(err)
 		}
-		return 0, fmt.Errorf("%w: postgres: the connection failed during the commit: %w", evsourcing.ErrUncertain, err)
+		return t.settle(ctx, err)
 	}
 	return 0, fmt.Errorf("evsourcing: postgres: commit: %w", remedy(err))
 }
