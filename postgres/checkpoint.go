@@ -14,20 +14,32 @@ import (
 	"github.com/evsourcing/evsourcing/internal/engine"
 )
 
-// Checkpoint implements [evsourcing.CheckpointStore].
+// Checkpoint implements [evsourcing.CheckpointStore]. A name that was replaced is an
+// [evsourcing.ErrFenced], which ends a subscription without a lease too.
 func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpoint, bool, error) {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return evsourcing.Checkpoint{}, false, err
 	}
-	var saved bool
-	c, err := scanCheckpoint(s.pool.QueryRow(ctx, s.text("SELECT position, event_id, token, saved FROM {schema}.checkpoints WHERE name = $1"), name), &saved)
+	var saved, retired bool
+	var owner string
+	c, err := scanCheckpoint(s.pool.QueryRow(ctx, s.text(`
+SELECT position, event_id, token, saved, owner, until = 'infinity' FROM {schema}.checkpoints WHERE name = $1`), name), &saved, &owner, &retired)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return evsourcing.Checkpoint{}, false, nil
 	}
 	if err != nil {
 		return evsourcing.Checkpoint{}, false, checkpointError(ctx, "read", name, err)
 	}
+	if retired {
+		return evsourcing.Checkpoint{}, false, retiredError(name, owner)
+	}
 	return c, saved, nil
+}
+
+// retiredError is the error for those who use a name that was replaced, which its owner
+// says.
+func retiredError(name, owner string) error {
+	return fmt.Errorf("%w: %q was %s", evsourcing.ErrFenced, name, owner)
 }
 
 // scanCheckpoint reads position, event ID and token, and what else there is.
@@ -48,12 +60,12 @@ INSERT INTO {schema}.checkpoints AS c (name, position, event_id, token, saved, o
 VALUES ($1, $2, $3, $4, true, '', '-infinity')
 ON CONFLICT ON CONSTRAINT checkpoints_name DO UPDATE
 SET position = excluded.position, event_id = excluded.event_id, token = excluded.token, saved = true
-WHERE c.token <= excluded.token`), name, int64(c.Position), pgtype.UUID{Bytes: c.EventID, Valid: true}, int64(c.Token))
+WHERE c.token <= excluded.token AND c.until <> 'infinity'`), name, int64(c.Position), pgtype.UUID{Bytes: c.EventID, Valid: true}, int64(c.Token))
 	if err != nil {
 		return checkpointError(ctx, "save", name, err)
 	}
 	if tag.RowsAffected() == 0 {
-		return fmt.Errorf("%w: checkpoint %q has a higher token than %d", evsourcing.ErrFenced, name, c.Token)
+		return fmt.Errorf("%w: checkpoint %q has a higher token than %d, or was replaced", evsourcing.ErrFenced, name, c.Token)
 	}
 	return nil
 }
@@ -106,7 +118,7 @@ FROM {schema}.checkpoints WHERE name = $1`), name)
 		case err != nil:
 			return evsourcing.Checkpoint{}, checkpointError(ctx, "claim", name, err)
 		case lasts && math.IsInf(left, 1):
-			return evsourcing.Checkpoint{}, fmt.Errorf("%w: %q was %s", evsourcing.ErrFenced, name, other)
+			return evsourcing.Checkpoint{}, retiredError(name, other)
 		case lasts && other != owner:
 			return evsourcing.Checkpoint{}, fmt.Errorf("%w: %q belongs to %q for another %v", evsourcing.ErrFenced, name, other,
 				time.Duration(left*float64(time.Second)))
@@ -146,8 +158,10 @@ func leaseMicros(ttl time.Duration) int64 {
 // Forget removes what is kept under the name of a subscription: checkpoint, token and
 // lease. One that runs under the name later starts anew. While an owner's lease lasts it
 // is refused with [evsourcing.ErrFenced]; but a subscription without a lease, or one that
-// was paused beyond it, is not noticed, so make sure that none is running. A name that is
-// not known is no error.
+// was paused beyond it, is not noticed, so make sure that none is running. That goes for a
+// name that was replaced above all: a subscription that still stands by under it would
+// begin anew, in the old tables. The row takes no room, so it may as well stay. A name
+// that is not known is no error.
 func (s *Store) Forget(ctx context.Context, name string) error {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return err

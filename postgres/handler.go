@@ -83,11 +83,11 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 	return &evsourcing.TxError{Err: err}
 }
 
-// passed reports whether a checkpoint is known to be another owner's by now, so that it
-// can't be advanced.
+// passed reports whether a checkpoint is known to be another owner's by now, or was
+// replaced, so that it can't be advanced.
 func (s *Store) passed(ctx context.Context, adv *advance) bool {
 	c, saved, err := s.Checkpoint(ctx, adv.name)
-	return err == nil && (c.Token > adv.to.Token || saved && c.Position != adv.from.Position)
+	return errors.Is(err, evsourcing.ErrFenced) || err == nil && (c.Token > adv.to.Token || saved && c.Position != adv.from.Position)
 }
 
 // handlerBegin begins a transaction that the server ends if its owner is stuck: what

@@ -176,7 +176,7 @@ func (t *transaction) failed(ctx context.Context, adv *advance, doing string, er
 	code := codeOf(err)
 	switch o := outcomeOf(err); {
 	case code == codeFenced && adv != nil:
-		return 0, fmt.Errorf("%w: the checkpoint of %q is not at position %d any more, or has a higher token than %d",
+		return 0, fmt.Errorf("%w: the checkpoint of %q is not at position %d any more, has a higher token than %d, or was replaced",
 			evsourcing.ErrFenced, adv.name, adv.from.Position, adv.to.Token)
 	case code == codeNotStored, o == refusedUnique && doing == "append":
 		t.release(ctx)

@@ -131,7 +131,8 @@ BEGIN
     VALUES (subscription, new_position, new_event_id, new_token, true, '', '-infinity')
     ON CONFLICT ON CONSTRAINT checkpoints_name DO UPDATE
     SET position = excluded.position, event_id = excluded.event_id, token = excluded.token, saved = true
-    WHERE c.token <= excluded.token AND (NOT c.saved OR c.position = old_position);
+    WHERE c.token <= excluded.token AND c.until <> 'infinity' -- as of a name that was replaced
+        AND (NOT c.saved OR c.position = old_position);
     IF NOT FOUND THEN
         RAISE EXCEPTION 'evsourcing: the checkpoint is another owner''s' USING ERRCODE = 'ES002';
     END IF;
