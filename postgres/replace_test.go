@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
-	"github.com/evsourcing/evsourcing/postgres"
 )
 
 func TestReplaceSwitchesWhenTheNewVersionHasCaughtUp(t *testing.T) {
@@ -34,14 +34,14 @@ func TestReplaceSwitchesWhenTheNewVersionHasCaughtUp(t *testing.T) {
 		_, err := s.Append(ctx, batch(stream("replaced"), evsourcing.AnyVersion, 1))
 		return err
 	}
-	if err := s.Replace(t.Context(), "counts", "counts-2", swap); !errors.Is(err, postgres.ErrBehind) || calls != 0 {
+	if err := s.Replace(t.Context(), "counts", "counts-2", swap); !errors.Is(err, evsourcing.ErrBehind) || calls != 0 {
 		t.Errorf("Replace by one that has not begun returned %v", err)
 	}
 	stopOld, stopNew := old.run(t), next.start(t)
 	put(t, s, batch(stream("a"), 10, 10))
 	eventually(t, "the new version catches up", func() bool {
 		err := s.Replace(t.Context(), "counts", "counts-2", swap)
-		if err != nil && !errors.Is(err, postgres.ErrBehind) {
+		if err != nil && !errors.Is(err, evsourcing.ErrBehind) {
 			t.Fatal(err)
 		}
 		return err == nil
@@ -97,7 +97,7 @@ func TestReplaceThatFailsChangesNothing(t *testing.T) {
 	if err := s.SaveCheckpoint(ctx, "old", evsourcing.Checkpoint{Position: 7, Token: 1}); err != nil {
 		t.Errorf("the old name was retired: %v", err)
 	}
-	if err := s.Replace(ctx, "old", "new", nil); !errors.Is(err, postgres.ErrBehind) {
+	if err := s.Replace(ctx, "old", "new", nil); !errors.Is(err, evsourcing.ErrBehind) {
 		t.Errorf("Replace by one that is behind returned %v", err)
 	}
 	for _, names := range [][2]string{{"", "new"}, {"old", ""}, {"old", "old"}} {
@@ -105,8 +105,14 @@ func TestReplaceThatFailsChangesNothing(t *testing.T) {
 			t.Errorf("Replace of %q by %q was accepted", names[0], names[1])
 		}
 	}
+	if err := s.Replace(ctx, "unknown", "new", nil); !contains(err, `there is no subscription "unknown"`) {
+		t.Errorf("Replace of an unknown name returned %v", err)
+	}
+	if _, err := s.Claim(ctx, "claimed", "one", time.Minute); err != nil {
+		t.Fatal(err)
+	}
 	calls := 0
-	err := s.Replace(ctx, "unknown", "new", func(ctx context.Context, tx pgx.Tx) error {
+	err := s.Replace(ctx, "claimed", "new", func(ctx context.Context, tx pgx.Tx) error {
 		if calls++; calls == 1 {
 			return second(tx.Exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'a deadlock' USING ERRCODE = '40P01'; END $$"))
 		}
@@ -115,8 +121,29 @@ func TestReplaceThatFailsChangesNothing(t *testing.T) {
 	if err != nil || calls != 2 {
 		t.Errorf("Replace that meets a deadlock returned %v after %d calls", err, calls)
 	}
-	if _, err := s.Claim(ctx, "unknown", "one", time.Minute); !errors.Is(err, evsourcing.ErrFenced) {
-		t.Errorf("a name without a checkpoint was not retired: %v", err)
+	if _, err := s.Claim(ctx, "claimed", "one", time.Minute); !errors.Is(err, evsourcing.ErrFenced) {
+		t.Errorf("a name that was only claimed was not retired: %v", err)
+	}
+}
+
+// After a restore the old version may have come farther than the log goes.
+func TestReplaceOfACheckpointThatTheLogDoesNotHold(t *testing.T) {
+	s, _, _ := withTable(t)
+	ctx := t.Context()
+	put(t, s, batch(stream("a"), 0, 1))
+	m := messages(t, s)[0]
+	for name, c := range map[string]evsourcing.Checkpoint{
+		"lost": {Position: m.Position + 10, EventID: uuid.New()}, "held": at(m, 0), "new": {},
+	} {
+		if err := s.SaveCheckpoint(ctx, name, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Replace(ctx, "held", "new", nil); !errors.Is(err, evsourcing.ErrBehind) {
+		t.Errorf("Replace by one that is behind returned %v", err)
+	}
+	if err := s.Replace(ctx, "lost", "new", nil); err != nil {
+		t.Errorf("Replace of one that is nowhere returned %v", err)
 	}
 }
 
