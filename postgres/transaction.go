@@ -22,7 +22,8 @@ import (
 // without other appends waiting for it. Loads with the context see what was appended.
 //
 // f must not commit tx or roll it back, and uses it and the store from one goroutine
-// at a time; rows must be read or closed before the store is used. When f returns an
+// at a time; rows must be read or closed before the store is used. A repository that f
+// makes of the store has no Snapshots: they are taken beside f. When f returns an
 // error, panics or calls runtime.Goexit, the transaction is rolled back. Rolling back
 // to a savepoint does not take appends back.
 //
@@ -33,7 +34,7 @@ import (
 // or f has appended nothing. After any other error nothing was stored.
 func (s *Store) InTx(ctx context.Context, f func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error) error {
 	return s.run(ctx, beginSQL, nil, func(ctx context.Context, t *transaction) error {
-		return f(ctx, guardedTx{t, t.tx, false}, txStore{s, t})
+		return f(ctx, guardedTx{t, t.tx, false}, txStore{t})
 	})
 }
 

@@ -3,13 +3,9 @@ package postgres
 import (
 	"context"
 	"errors"
-	"iter"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/evsourcing/evsourcing"
 )
 
 // guardedTx is the pgx.Tx that a function gets, and those that it makes of it. It can't end the transaction, and
@@ -129,40 +125,3 @@ func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTa
 func (b failedBatch) Query() (pgx.Rows, error)         { return failedRows{err: b.err}, b.err }
 func (b failedBatch) QueryRow() pgx.Row                { return failedRows{err: b.err} }
 func (b failedBatch) Close() error                     { return b.err }
-
-// txStore is the store that InTx hands out: what belongs to the transaction goes
-// there, whatever its context.
-type txStore struct {
-	*Store
-	t *transaction
-}
-
-func (s txStore) in(ctx context.Context) context.Context {
-	return context.WithValue(ctx, txKey{s.Store}, s.t)
-}
-
-func (s txStore) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
-	return s.Store.Append(s.in(ctx), batches...)
-}
-
-func (s txStore) Load(ctx context.Context, id evsourcing.StreamID, r evsourcing.Range) iter.Seq2[evsourcing.StoredEvent, error] {
-	return s.Store.Load(s.in(ctx), id, r)
-}
-
-func (s txStore) Find(ctx context.Context, id evsourcing.StreamID, event uuid.UUID) (uint64, bool, error) {
-	return s.Store.Find(s.in(ctx), id, event)
-}
-
-func (s txStore) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
-	return s.Store.Events(s.in(ctx), r, f)
-}
-
-func (s txStore) Head(ctx context.Context) (evsourcing.Mark, error) { return s.Store.Head(s.in(ctx)) }
-
-func (s txStore) LoadSnapshot(ctx context.Context, id evsourcing.StreamID) (evsourcing.Snapshot, bool, error) {
-	return s.Store.LoadSnapshot(s.in(ctx), id)
-}
-
-func (s txStore) SaveSnapshot(ctx context.Context, p evsourcing.Snapshot) error {
-	return s.Store.SaveSnapshot(s.in(ctx), p)
-}

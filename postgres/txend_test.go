@@ -74,9 +74,7 @@ func second[T any](_ T, err error) error { return err }
 func TestRepositoryWorksInATransaction(t *testing.T) {
 	s, dsn, table := withTable(t)
 	err := s.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error {
-		repo := evsourcing.NewRepository[counter]("counter", store, evsourcing.NewRegistry(counted{}), &evsourcing.RepositoryOptions{
-			Snapshots: s, SnapshotEvery: 2,
-		})
+		repo := evsourcing.NewRepository[counter]("counter", store, evsourcing.NewRegistry(counted{}), nil)
 		for i := range 5 {
 			c, err := repo.CreateOrUpdate(ctx, "one", func(c *counter) error { evsourcing.Record(c, counted{}); return nil }, evsourcing.CommandID(fmt.Sprint(i/2)))
 			if err != nil || c.N != i/2+1 {
