@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -58,29 +59,75 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 	bounded, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime,
 		fmt.Errorf("evsourcing: postgres: the handler's transaction took longer than HandlerTime, %v: %w", s.opts.HandlerTime, context.DeadlineExceeded))
 	defer cancel()
-	var workErr error
-	broken, slow := false, false
+	var work error
+	ofTx, slow := false, false
 	err := s.run(bounded, s.handlerBegin(), adv, func(ctx context.Context, t *transaction) error {
 		if len(msgs) > 0 {
-			workErr = h.f(ctx, guardedTx{t, t.tx, false}, msgs)
-			broken, slow = t.conn.IsClosed(), bounded.Err() != nil
+			work = h.f(ctx, guardedTx{t, t.tx, false}, msgs)
+			ofTx, slow = t.failedBelow(work), bounded.Err() != nil
 		}
-		return workErr
+		return work
 	})
 	switch {
 	case err == nil:
 		return nil
-	case workErr != nil && adv != nil && s.passed(ctx, adv):
+	case work != nil && adv != nil && s.passed(ctx, adv):
 		// No wonder that it fails, for its tables may be gone.
 		return fmt.Errorf("%w: %q goes on without this owner, whose work failed: %v", evsourcing.ErrFenced, adv.name, err)
 	case slow && ctx.Err() == nil && !errors.Is(err, evsourcing.ErrUncertain):
-		return errors.Join(context.Cause(bounded), err) // the work is too slow
-	case workErr != nil && (!broken && outcomeOf(workErr) != again || ctx.Err() != nil),
-		errors.Is(err, evsourcing.ErrConflict), errors.Is(err, evsourcing.ErrDuplicateEvent),
-		errors.Is(err, evsourcing.ErrFenced), errors.Is(err, evsourcing.ErrUncertain):
+		return errors.Join(context.Cause(bounded), hideTxError(err)) // the work is too slow
+	case work != nil && (!ofTx || ctx.Err() != nil):
+		return hideTxError(err)
+	case work == nil && (errors.Is(err, evsourcing.ErrConflict) || errors.Is(err, evsourcing.ErrDuplicateEvent) ||
+		errors.Is(err, evsourcing.ErrFenced) || errors.Is(err, evsourcing.ErrUncertain)):
 		return err
 	}
 	return &evsourcing.TxError{Err: err}
+}
+
+// failedBelow reports whether the work's error is the transaction's: its connection
+// broke, or a statement in it failed for a reason that will pass. The same error of
+// another database leaves the transaction as it was.
+func (t *transaction) failedBelow(work error) bool {
+	if work == nil {
+		return false
+	}
+	if t.conn.IsClosed() {
+		return true
+	}
+	if t.conn.PgConn().TxStatus() != 'E' {
+		return false
+	}
+	code := codeOf(work)
+	switch {
+	case code == codeSerial, code == codeDeadlock:
+		return true
+	case code == codeCanceled: // by the statement's time, or by somebody
+		return false
+	}
+	return strings.HasPrefix(code, "53") || strings.HasPrefix(code, "57") || strings.HasPrefix(code, "58")
+}
+
+// hideTxError keeps an error of the work from being taken for one of the transaction: f
+// may have got it from another store's handler. Any other error stays as it is.
+func hideTxError(err error) error {
+	if _, ok := errors.AsType[*evsourcing.TxError](err); ok {
+		return workError{err}
+	}
+	return err
+}
+
+// A workError is like the error in it, but is no TxError.
+type workError struct{ err error }
+
+func (e workError) Error() string        { return e.err.Error() }
+func (e workError) Is(target error) bool { return errors.Is(e.err, target) }
+
+func (e workError) As(target any) bool {
+	if _, ok := target.(**evsourcing.TxError); ok {
+		return false
+	}
+	return errors.As(e.err, target)
 }
 
 // passed reports whether a checkpoint is known to be another owner's by now, or was

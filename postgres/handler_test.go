@@ -145,6 +145,20 @@ func TestHandlerTellsItsWorkFromItsTransaction(t *testing.T) {
 		{"a deadlock", true, func(ctx context.Context, tx pgx.Tx) error {
 			return second(tx.Exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'a deadlock' USING ERRCODE = '40P01'; END $$"))
 		}},
+		{"a full disk", true, func(ctx context.Context, tx pgx.Tx) error {
+			return second(tx.Exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'a full disk' USING ERRCODE = '53100'; END $$"))
+		}},
+		{"a statement that was cancelled", false, func(ctx context.Context, tx pgx.Tx) error {
+			return second(tx.Exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'cancelled' USING ERRCODE = '57014'; END $$"))
+		}},
+		{"a deadlock that a savepoint took back", false, func(ctx context.Context, tx pgx.Tx) error {
+			sub, err := tx.Begin(ctx)
+			if err != nil {
+				return err
+			}
+			failure := second(sub.Exec(ctx, "DO $$ BEGIN RAISE EXCEPTION 'a deadlock' USING ERRCODE = '40P01'; END $$"))
+			return errors.Join(failure, sub.Rollback(ctx))
+		}},
 		{"a constraint that is checked last", true, func(_ context.Context, tx pgx.Tx) error {
 			do(t, tx, "INSERT INTO "+table+" VALUES (1), (1)")
 			return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/postgres"
@@ -117,15 +118,30 @@ func TestErrorOfAnotherStoreIsTheWorks(t *testing.T) {
 	s := newStore(t)
 	put(t, s, batch(stream("a"), 0, 1))
 	msgs := messages(t, s)
-	failure := &evsourcing.TxError{Err: errors.New("another store is away")}
+	other := &pgconn.PgError{Severity: "ERROR", Code: "40001"}
+	for _, failure := range []error{
+		&evsourcing.TxError{Err: other}, fmt.Errorf("another handler: %w", &evsourcing.TxError{Err: other}), other,
+		&pgconn.PgError{Severity: "FATAL", Code: "57P01"},
+	} {
+		h := s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { return failure })
+		err := h.HandleTx(t.Context(), "name", evsourcing.Checkpoint{}, at(msgs[0], 0), msgs)
+		if _, ok := errors.AsType[*evsourcing.TxError](err); ok || errors.As(err, new(*evsourcing.TxError)) {
+			t.Errorf("HandleTx whose work returned %v returned a TxError", failure)
+		}
+		if pg, ok := errors.AsType[*pgconn.PgError](err); !ok || pg.Code != other.Code && pg.Code != "57P01" || err.Error() != failure.Error() {
+			t.Errorf("HandleTx whose work returned %v returned %v", failure, err)
+		}
+	}
 	calls := 0
-	h := s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { calls++; return failure })
+	h := s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error {
+		calls++
+		return &evsourcing.TxError{Err: other}
+	})
 	sub := evsourcing.NewSubscription("name", s, s, evsourcing.NewRegistry(happened{}), h, &evsourcing.SubscriptionOptions{
 		Retry:  evsourcing.RetryPolicy{MaxAttempts: 2, InitialInterval: time.Millisecond, MaxInterval: time.Millisecond},
 		Logger: quiet(postgres.Options{}).Logger,
 	})
-	_ = msgs
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := sub.Run(ctx); err == nil {
 		t.Errorf("Run tried an error of the work for good, %d times", calls)

@@ -17,6 +17,7 @@ const (
 	codeNoStatement  = "26000"
 	codeDupStatement = "42P05"
 	codeAborted      = "25P02"
+	codeCanceled     = "57014"
 	codeNotStored    = "ES001"
 	codeFenced       = "ES002"
 )
