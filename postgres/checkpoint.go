@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/evsourcing/evsourcing"
@@ -15,15 +16,20 @@ import (
 )
 
 // Checkpoint implements [evsourcing.CheckpointStore]. A name that was replaced is an
-// [evsourcing.ErrFenced], which ends a subscription without a lease too.
+// [evsourcing.ErrFenced], which ends a subscription without a lease too. Within a
+// transaction it reads there.
 func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpoint, bool, error) {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
 		return evsourcing.Checkpoint{}, false, err
 	}
 	var saved, retired bool
 	var owner string
-	c, err := scanCheckpoint(s.pool.QueryRow(ctx, s.text(`
+	var c evsourcing.Checkpoint
+	err := s.with(ctx, func(q querier) (err error) {
+		c, err = scanCheckpoint(q.QueryRow(ctx, s.text(`
 SELECT position, event_id, token, saved, owner, until = 'infinity' FROM {schema}.checkpoints WHERE name = $1`), name), &saved, &owner, &retired)
+		return err
+	})
 	if errors.Is(err, pgx.ErrNoRows) {
 		return evsourcing.Checkpoint{}, false, nil
 	}
@@ -50,17 +56,22 @@ func scanCheckpoint(row pgx.Row, more ...any) (evsourcing.Checkpoint, error) {
 	return evsourcing.Checkpoint{Position: uint64(position), EventID: id.Bytes, Token: uint64(token)}, err
 }
 
-// SaveCheckpoint implements [evsourcing.CheckpointStore].
+// SaveCheckpoint implements [evsourcing.CheckpointStore]. Within a transaction it writes
+// there.
 func (s *Store) SaveCheckpoint(ctx context.Context, name string, c evsourcing.Checkpoint) error {
 	if err := checkCheckpoint(ctx, name, c); err != nil {
 		return err
 	}
-	tag, err := s.pool.Exec(ctx, s.text(`
+	var tag pgconn.CommandTag
+	err := s.with(ctx, func(q querier) (err error) {
+		tag, err = q.Exec(ctx, s.text(`
 INSERT INTO {schema}.checkpoints AS c (name, position, event_id, token, saved, owner, until)
 VALUES ($1, $2, $3, $4, true, '', '-infinity')
 ON CONFLICT ON CONSTRAINT checkpoints_name DO UPDATE
 SET position = excluded.position, event_id = excluded.event_id, token = excluded.token, saved = true
 WHERE c.token <= excluded.token AND c.until <> 'infinity'`), name, int64(c.Position), pgtype.UUID{Bytes: c.EventID, Valid: true}, int64(c.Token))
+		return err
+	})
 	if err != nil {
 		return checkpointError(ctx, "save", name, err)
 	}
@@ -81,12 +92,16 @@ func checkCheckpoint(ctx context.Context, name string, c evsourcing.Checkpoint) 
 	return nil
 }
 
-// Claim implements [evsourcing.Claimer], by the clock of the database.
+// Claim implements [evsourcing.Claimer], by the clock of the database. It can't be part of
+// a transaction.
 func (s *Store) Claim(ctx context.Context, name, owner string, ttl time.Duration) (evsourcing.Checkpoint, error) {
 	if err := engine.CheckName(ctx, "claim of checkpoint", name); err != nil {
 		return evsourcing.Checkpoint{}, err
 	}
 	if err := engine.CheckName(ctx, "claim of "+name+" for owner", owner); err != nil {
+		return evsourcing.Checkpoint{}, err
+	}
+	if err := s.outside(ctx, "claim", name); err != nil {
 		return evsourcing.Checkpoint{}, err
 	}
 	claim := s.claim
@@ -161,9 +176,12 @@ func leaseMicros(ttl time.Duration) int64 {
 // was paused beyond it, is not noticed, so make sure that none is running. That goes for a
 // name that was replaced above all: a subscription that still stands by under it would
 // begin anew, in the old tables. The row takes no room, so it may as well stay. A name
-// that is not known is no error.
+// that is not known is no error. It can't be part of a transaction.
 func (s *Store) Forget(ctx context.Context, name string) error {
 	if err := engine.CheckName(ctx, "checkpoint", name); err != nil {
+		return err
+	}
+	if err := s.outside(ctx, "forget", name); err != nil {
 		return err
 	}
 	var owner string
@@ -177,6 +195,14 @@ SELECT owner FROM {schema}.checkpoints WHERE name = $1 AND NOT EXISTS (SELECT FR
 		return checkpointError(ctx, "forget", name, err)
 	}
 	return fmt.Errorf("%w: %q belongs to %q, whose lease lasts", evsourcing.ErrFenced, name, owner)
+}
+
+// outside refuses the context of a transaction to what would take a second connection.
+func (s *Store) outside(ctx context.Context, what, name string) error {
+	if s.transaction(ctx) == nil {
+		return nil
+	}
+	return fmt.Errorf("evsourcing: postgres: %s checkpoint %q: the context is that of a transaction, which this can't be part of", what, name)
 }
 
 func checkpointError(ctx context.Context, what, name string, err error) error {

@@ -154,12 +154,28 @@ func TestCheckpointInATransactionOfAPoolOfOne(t *testing.T) {
 	s := open(t, withParam(t, dsn, "pool_max_conns", "1"), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
+	saved := evsourcing.Checkpoint{Position: 3}
+	failure := errors.New("no")
 	err := s.InTx(ctx, func(ctx context.Context, _ pgx.Tx, _ evsourcing.EventStore) error {
-		_, _, err := s.Checkpoint(ctx, "name")
-		return err
+		if err := s.SaveCheckpoint(ctx, "name", saved); err != nil {
+			t.Errorf("SaveCheckpoint with a transaction's context: %v", err)
+		}
+		if c, ok, err := s.Checkpoint(ctx, "name"); err != nil || !ok || c != saved {
+			t.Errorf("Checkpoint with a transaction's context: %+v, %t, %v", c, ok, err)
+		}
+		if _, err := s.Claim(ctx, "name", "one", time.Minute); !contains(err, "transaction") {
+			t.Errorf("Claim with a transaction's context: %v", err)
+		}
+		if err := s.Forget(ctx, "name"); !contains(err, "transaction") {
+			t.Errorf("Forget with a transaction's context: %v", err)
+		}
+		return failure
 	})
-	if err != nil {
-		t.Errorf("Checkpoint with a transaction's context: %v", err)
+	if err != failure { //nolint:errorlint // the very same
+		t.Error(err)
+	}
+	if _, ok, err := s.Checkpoint(ctx, "name"); ok || err != nil {
+		t.Errorf("the checkpoint of a transaction that was rolled back: %t, %v", ok, err)
 	}
 }
 

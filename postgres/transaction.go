@@ -22,7 +22,8 @@ import (
 // without other appends waiting for it. Loads with the context see what was appended.
 //
 // f must not commit tx or roll it back, and uses it and the store from one goroutine
-// at a time; rows must be read or closed before the store is used. A repository that f
+// at a time. It must not call s with another context than its own: that takes a second
+// connection, for which a pool that has no more waits in vain. Rows must be read or closed before the store is used. A repository that f
 // makes of the store has no Snapshots: they are taken beside f. When f returns an
 // error, panics or calls runtime.Goexit, the transaction is rolled back. Rolling back
 // to a savepoint does not take appends back.
