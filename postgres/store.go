@@ -45,7 +45,8 @@ var _ interface {
 
 // Open connects to a database and returns the store in it, which is made or
 // migrated first unless the options say otherwise. Processes may do so at the same
-// time. The connection string is as for [pgxpool.ParseConfig].
+// time. Another default isolation level than READ COMMITTED is refused, and a sequence of
+// positions that is behind the log is advanced. The connection string is as for [pgxpool.ParseConfig].
 //
 // The context is for opening only. [Store.Close] has to be called.
 func Open(ctx context.Context, dsn string, opts *Options) (*Store, error) {
@@ -75,7 +76,13 @@ func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*Store, error)
 	if err != nil {
 		return nil, err
 	}
+	if err := checkIsolation(ctx, pool); err != nil {
+		return nil, err
+	}
 	if err := migrate(ctx, pool, o.Schema, !o.NoMigrate); err != nil {
+		return nil, err
+	}
+	if err := advanceSequence(ctx, pool, o.Schema); err != nil {
 		return nil, err
 	}
 	s := &Store{opts: o, pool: pool, sql: newStatements(o.Schema), conns: make(chan *pgxpool.Conn, o.Committers)}
