@@ -202,15 +202,13 @@ func TestReadsAfterCloseSayThatTheStoreIsClosed(t *testing.T) {
 // A schema's owner that may not make schemas opens a store in one that was made for it.
 func TestOwnerOfASchemaOpensAStoreInIt(t *testing.T) {
 	dsn := serverDSN(t)
-	schema := newSchema(t, dsn)
-	role := schema + "_owner"
-	run(t, dsn, "CREATE ROLE "+role+" LOGIN; CREATE SCHEMA "+schema+" AUTHORIZATION "+role)
-	t.Cleanup(func() { run(t, dsn, "DROP OWNED BY "+role+"; DROP ROLE "+role) })
-	s, err := postgres.Open(t.Context(), strings.Replace(dsn, "postgres@", role+"@", 1), &postgres.Options{Schema: schema})
-	if err != nil {
-		t.Fatalf("Open: %v", err)
-	}
-	if err := s.Close(t.Context()); err != nil {
-		t.Error(err)
+	schema, none := newSchema(t, dsn), newSchema(t, dsn)
+	owner := role(t, dsn, schema, func(schema, role string) (string, error) {
+		return "CREATE SCHEMA " + schema + " AUTHORIZATION " + role, nil
+	})
+	put(t, open(t, owner, &postgres.Options{Schema: schema}), batch(stream("a"), 0, 1))
+	_, err := postgres.Open(t.Context(), owner, &postgres.Options{Schema: none})
+	if want := fmt.Sprintf("postgres.Schema(%q, 0)", none); !contains(err, want) {
+		t.Errorf("Open in a schema that is not there returned %v, which does not name %s", err, want)
 	}
 }

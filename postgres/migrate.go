@@ -54,7 +54,8 @@ func Schema(schema string, from int) (string, error) {
 func migration(from int) string {
 	var b strings.Builder
 	if from == 0 {
-		b.WriteString("CREATE SCHEMA IF NOT EXISTS {schema};\n\n" +
+		// Its owner need not have the right to make schemas, which IF NOT EXISTS asks for all the same.
+		b.WriteString("DO $$\nBEGIN\n    IF to_regnamespace('{schema}') IS NULL THEN\n        CREATE SCHEMA {schema};\n    END IF;\nEND\n$$;\n\n" +
 			"CREATE TABLE {schema}.migrations (\n    version int PRIMARY KEY,\n    applied timestamptz NOT NULL DEFAULT now()\n);\n\n")
 	}
 	for v := from + 1; v <= len(migrations); v++ {
@@ -86,6 +87,10 @@ func migrate(ctx context.Context, pool *pgxpool.Pool, schema string, allowed boo
 		}
 	}
 	switch {
+	case codeOf(err) == codeDenied:
+		return fmt.Errorf("evsourcing: postgres: migrate schema %q: the role lacks a right: let a role open the store once that owns the schema, "+
+			"or may create schemas in the database, or run the SQL that postgres.Schema(%q, %d) returns as such a role; "+
+			"AppGrants and ReadGrants are for the others: %w", schema, schema, min(version, len(migrations)), err)
 	case err != nil:
 		return fmt.Errorf("evsourcing: postgres: migrate schema %q: %w", schema, remedy(err))
 	case version > len(migrations):

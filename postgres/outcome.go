@@ -18,6 +18,7 @@ const (
 	codeDupStatement = "42P05"
 	codeAborted      = "25P02"
 	codeCanceled     = "57014"
+	codeDenied       = "42501"
 	codeNotStored    = "ES001"
 	codeFenced       = "ES002"
 )
@@ -81,7 +82,7 @@ func remedy(err error) error {
 	case codeNoStatement, codeDupStatement:
 		return fmt.Errorf("a proxy between here and the server does not keep prepared statements: "+
 			"add default_query_exec_mode=cache_describe to the connection string: %w", err)
-	case "42501":
+	case codeDenied:
 		return fmt.Errorf("the role lacks a right, see AppGrants and ReadGrants: %w", err)
 	case "42P01", "42883", "3F000":
 		return fmt.Errorf("the store's schema is not there or damaged, see Schema: %w", err)
