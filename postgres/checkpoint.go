@@ -25,7 +25,7 @@ func (s *Store) Checkpoint(ctx context.Context, name string) (evsourcing.Checkpo
 	var saved, retired bool
 	var owner string
 	var c evsourcing.Checkpoint
-	err := s.with(ctx, func(q querier) (err error) {
+	err := s.read(ctx, func(q querier) (err error) {
 		c, err = scanCheckpoint(q.QueryRow(ctx, s.text(`
 SELECT position, event_id, token, saved, owner, until = 'infinity' FROM {schema}.checkpoints WHERE name = $1`), name), &saved, &owner, &retired)
 		return err

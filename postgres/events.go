@@ -68,7 +68,7 @@ func (s *Store) eventPages(ctx context.Context, w *engine.Walk, _ evsourcing.Fil
 		}
 		limit := w.Page(p.limit())
 		var whole bool
-		err := s.with(ctx, func(q querier) (err error) {
+		err := s.read(ctx, func(q querier) (err error) {
 			whole, err = p.read(ctx, q, limit, sql, w.After, w.Until, limit)
 			return err
 		})
@@ -110,7 +110,7 @@ func (s *Store) filteredPages(ctx context.Context, w *engine.Walk, f evsourcing.
 		}
 		limit := w.Page(p.limit())
 		var whole bool
-		err := s.with(ctx, func(q querier) (err error) {
+		err := s.read(ctx, func(q querier) (err error) {
 			whole, err = p.read(ctx, q, limit, sql, after, until, limit, topics, types)
 			return err
 		})
@@ -144,7 +144,7 @@ func (s *Store) Head(ctx context.Context) (evsourcing.Mark, error) {
 	}
 	var position int64
 	var id pgtype.UUID
-	err := s.with(ctx, func(q querier) error { return q.QueryRow(ctx, s.sql.head).Scan(&position, &id) })
+	err := s.read(ctx, func(q querier) error { return q.QueryRow(ctx, s.sql.head).Scan(&position, &id) })
 	if errors.Is(err, pgx.ErrNoRows) {
 		return evsourcing.Mark{}, nil
 	}

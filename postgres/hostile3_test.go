@@ -212,3 +212,39 @@ func TestOwnerOfASchemaOpensAStoreInIt(t *testing.T) {
 		t.Errorf("Open in a schema that is not there returned %v, which does not name %s", err, want)
 	}
 }
+
+// A connection that broke while nobody used it is not the reader's fault.
+func TestReadIsDoneOnceMoreWhenItsConnectionBroke(t *testing.T) {
+	dsn := serverDSN(t)
+	proxy, through := newNetProxy(t, dsn)
+	s := open(t, withParam(t, through, "pool_max_conns", "1"), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
+	b := batch(stream("a"), 0, 3)
+	put(t, s, b)
+	for name, read := range map[string]func() error{
+		"Load": func() error {
+			for e, err := range s.Load(t.Context(), stream("a"), evsourcing.Range{}) {
+				if err != nil || e.ID != b.Events[e.Version-1].ID {
+					return fmt.Errorf("event %+v, %w", e, err)
+				}
+			}
+			return nil
+		},
+		"Events": func() error {
+			for _, err := range s.Events(t.Context(), evsourcing.Range{}, evsourcing.Filter{Topics: []string{"none"}}) {
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+		"Head":         func() error { return second(s.Head(t.Context())) },
+		"Find":         func() error { _, _, err := s.Find(t.Context(), stream("a"), b.Events[0].ID); return err },
+		"LoadSnapshot": func() error { _, _, err := s.LoadSnapshot(t.Context(), stream("a")); return err },
+		"Checkpoint":   func() error { _, _, err := s.Checkpoint(t.Context(), "name"); return err },
+	} {
+		proxy.cutAll()
+		if err := read(); err != nil {
+			t.Errorf("%s on a connection that was cut returned %v", name, err)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func (s *Store) loadPages(ctx context.Context, id evsourcing.StreamID, w engine.
 		}
 		limit := w.Page(p.limit())
 		var whole bool
-		err := s.with(ctx, func(q querier) (err error) {
+		err := s.read(ctx, func(q querier) (err error) {
 			whole, err = p.read(ctx, q, limit, sql, id.ID, id.Type, w.After, w.Until, limit)
 			return err
 		})
@@ -85,7 +85,7 @@ func (s *Store) Find(ctx context.Context, id evsourcing.StreamID, event uuid.UUI
 			return version, ok, err
 		}
 	}
-	err = s.with(ctx, func(q querier) error {
+	err = s.read(ctx, func(q querier) error {
 		rows, err := q.Query(ctx, s.sql.find, pgtype.UUID{Bytes: event, Valid: true}, id.Type, id.ID)
 		if err != nil {
 			return err

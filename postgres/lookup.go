@@ -98,3 +98,36 @@ func find(ctx context.Context, q querier, sql string, appends []*engine.Append) 
 	}
 	return f, rows.Err()
 }
+
+// with runs f on the transaction that ctx carries, or else on the pool.
+func (s *Store) with(ctx context.Context, f func(q querier) error) error {
+	t := s.transaction(ctx)
+	if t == nil {
+		if err := s.isClosed(); err != nil {
+			return err
+		}
+		return f(s.pool)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.over {
+		return errOver
+	}
+	return f(t.tx)
+}
+
+// read is with for what changes nothing: it is done once more if the connection broke, as
+// those of a pool do that the server or a proxy has closed.
+func (s *Store) read(ctx context.Context, f func(q querier) error) error {
+	err := s.with(ctx, f)
+	if err == nil || s.transaction(ctx) != nil {
+		return err
+	}
+	if isBroken(err) && ctx.Err() == nil {
+		err = s.with(ctx, f)
+	}
+	if err != nil && ctx.Err() == nil && s.isClosed() != nil {
+		return s.isClosed() // whatever the pool makes of it
+	}
+	return err
+}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -60,6 +62,15 @@ func outcomeOf(err error) outcome {
 // lost the server: what came of the statement is not known.
 func isProxyError(pg *pgconn.PgError) bool {
 	return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57P")
+}
+
+// isBroken reports whether a statement failed because its connection broke.
+func isBroken(err error) bool {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Severity == "FATAL" || pg.SeverityUnlocalized == "FATAL" || isProxyError(pg)
+	}
+	_, ofNetwork := errors.AsType[net.Error](err)
+	return ofNetwork || pgconn.SafeToRetry(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // errAcquire marks failures to get a connection, before anything was sent.

@@ -25,7 +25,7 @@ func (s *Store) LoadSnapshot(ctx context.Context, id evsourcing.StreamID) (evsou
 	p := evsourcing.Snapshot{Stream: id}
 	var version, position, micros int64
 	var event pgtype.UUID
-	err := s.with(ctx, func(q querier) error {
+	err := s.read(ctx, func(q querier) error {
 		return q.QueryRow(ctx, s.text(`
 SELECT version, position, event_id, fingerprint, content_type, data, time FROM {schema}.snapshots
 WHERE type = $1 AND stream = $2`), id.Type, id.ID).Scan(&version, &position, &event, &p.Fingerprint, &p.ContentType, &p.Data, &micros)

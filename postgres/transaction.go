@@ -222,18 +222,4 @@ func (s *Store) transaction(ctx context.Context) *transaction {
 	return t
 }
 
-// with runs f on the transaction that ctx carries, or else on the pool.
-func (s *Store) with(ctx context.Context, f func(q querier) error) error {
-	t := s.transaction(ctx)
-	if t == nil {
-		return f(s.pool)
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over {
-		return errOver
-	}
-	return f(t.tx)
-}
-
 var errOver = errors.New("evsourcing: postgres: the context is that of a transaction which has ended")
