@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	firstPage = 1024    // rows of the first page
+	firstPage = 64      // rows of the first page, whose size nobody knows
 	fullPage  = 2048    // rows of a page at most
+	growth    = 4       // times as many rows as the last page, at most
 	pageBytes = 1 << 20 // about so many bytes of a page, at most
 	chunkSize = 1 << 15 // bytes that the data of some events share
 )
@@ -29,6 +30,7 @@ type pager struct {
 	stream evsourcing.StreamID      // of all events; zero if the rows say
 	events []evsourcing.StoredEvent // the last page
 
+	rows  int // that the last page might have
 	size  int // bytes of the last page
 	chunk []byte
 	last  evsourcing.StreamID
@@ -38,10 +40,15 @@ type pager struct {
 // limit returns how many rows the next page may have, as far as the last one tells
 // how large they are.
 func (p *pager) limit() int {
-	if len(p.events) == 0 {
-		return firstPage
+	if p.rows == 0 {
+		p.rows = firstPage
+		return p.rows
 	}
-	return max(1, min(fullPage, pageBytes*len(p.events)/max(1, p.size)))
+	p.rows = min(fullPage, growth*p.rows)
+	if n := len(p.events); n > 0 {
+		p.rows = max(1, min(p.rows, pageBytes*n/max(1, p.size)))
+	}
+	return p.rows
 }
 
 // read runs a query for at most limit rows and reads a page. It is not whole if the
