@@ -32,6 +32,16 @@ const appendStrictSQL = `
 SELECT last_position FROM {schema}.append(true, $1::boolean, $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[],
 	$7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[])`
 
+// advanceAndAppendSQL saves a checkpoint and then appends, in one message: were they two,
+// an owner that is cut off while it sends the second would hold the checkpoint's row, for
+// as long as the server waits for the rest.
+const advanceAndAppendSQL = `
+WITH a AS MATERIALIZED (SELECT true AS ok FROM {schema}.advance($14::text, $15::bigint, $16::bigint, $17::uuid, $18::bigint))
+SELECT p.last_position FROM a, LATERAL {schema}.append(a.ok, $1::boolean, $2::int[], $3::bigint[], $4::bigint[], $5::bigint[], $6::uuid[],
+	$7::text[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::text[], $13::text[]) AS p`
+
+const advanceSQL = `SELECT true FROM {schema}.advance($1::text, $2::bigint, $3::bigint, $4::uuid, $5::bigint)`
+
 // isPlain reports whether appendOne can store the group.
 func isPlain(group []*engine.Append) bool {
 	return len(group) == 1 && group[0].Events() == 1 && group[0].Batches[0].Expected != evsourcing.AnyVersion

@@ -67,6 +67,10 @@ type advance struct {
 	from, to evsourcing.Checkpoint
 }
 
+func (a *advance) list() []any {
+	return []any{a.name, int64(a.from.Position), int64(a.to.Position), pgtype.UUID{Bytes: a.to.EventID, Valid: true}, int64(a.to.Token)}
+}
+
 // run runs f in a transaction.
 func (s *Store) run(ctx context.Context, begin string, adv *advance, f func(ctx context.Context, t *transaction) error) error {
 	if err := s.isClosed(); err != nil {
@@ -139,20 +143,20 @@ func (t *transaction) commit(ctx context.Context, adv *advance) (head uint64, er
 	var b pgx.Batch
 	var last *int64
 	doing := ""
-	expect := func(what string, q *pgx.QueuedQuery, fn func(row pgx.Row) error) {
-		q.QueryRow(func(row pgx.Row) error {
+	queue := func(what, sql string, args []any, to any) {
+		b.Queue(t.store.text(sql), args...).QueryRow(func(row pgx.Row) error {
 			doing = what
-			return fn(row)
+			return row.Scan(to)
 		})
 	}
-	if adv != nil {
-		q := b.Queue(t.store.text("SELECT true FROM {schema}.advance($1::text, $2::bigint, $3::bigint, $4::uuid, $5::bigint)"), adv.name,
-			int64(adv.from.Position), int64(adv.to.Position), pgtype.UUID{Bytes: adv.to.EventID, Valid: true}, int64(adv.to.Token))
-		expect("advance", q, func(row pgx.Row) error { var ok bool; return row.Scan(&ok) })
-	}
-	if len(t.appends) > 0 {
-		q := b.Queue(t.store.text(appendStrictSQL), t.args().list()...)
-		expect("append", q, func(row pgx.Row) error { return row.Scan(&last) })
+	switch {
+	case len(t.appends) == 0 && adv != nil:
+		var ok bool
+		queue("advance", advanceSQL, adv.list(), &ok)
+	case len(t.appends) > 0 && adv != nil:
+		queue("append", advanceAndAppendSQL, append(t.args().list(), adv.list()...), &last)
+	case len(t.appends) > 0:
+		queue("append", appendStrictSQL, t.args().list(), &last)
 	}
 	tag := ""
 	b.Queue("COMMIT").Fn = func(br pgx.BatchResults) error {
