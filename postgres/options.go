@@ -34,7 +34,8 @@ type Options struct {
 	PollInterval time.Duration
 
 	// NoListen is for a database that can't be listened to, as behind a proxy. If
-	// zero, the store listens while somebody waits, on one more connection.
+	// zero, the store listens until Close once somebody has waited, on one more
+	// connection.
 	NoListen bool
 
 	// ListenDSN is where to listen, for a pool that goes through a proxy. If zero,
@@ -42,8 +43,9 @@ type Options struct {
 	ListenDSN string
 
 	// HandlerTime bounds the transaction of a [Store.Handler]: its context ends, and
-	// the server ends each statement and each pause between two that takes longer. It
-	// should be below the subscription's lease. If zero, 5 s.
+	// the server ends each statement and each pause between two that takes longer. Keep
+	// it below the subscription's Lease, or the next owner may wait for what the one
+	// before has locked. If zero, 5 s.
 	HandlerTime time.Duration
 
 	// Logger gets what callers do not see: broken connections that were mended, and

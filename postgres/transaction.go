@@ -20,6 +20,8 @@ import (
 // one derived from it, are stored if and only if the transaction commits, as its last
 // statement: so it may take its time, and write other things before and after them,
 // without other appends waiting for it. Loads with the context see what was appended.
+// Positions are given at the end, so an aggregate that f has saved has none: to wait for a
+// projection after the commit, load it again, or wait for the position of [Store.Head].
 //
 // f must not commit tx or roll it back, and uses it and the store from one goroutine
 // at a time. It must not call s with another context than its own: that takes a second
@@ -29,7 +31,8 @@ import (
 // to a savepoint does not take appends back.
 //
 // InTx returns f's error as it is. An [evsourcing.ErrConflict] may come from f's
-// append, or from InTx at the end; the transaction can be run again then.
+// append, or from InTx at the end; the transaction can be run again then. That goes for
+// appends with AnyVersion too: f was told their versions, which another writer may take.
 // [evsourcing.ErrUncertain] means that the connection broke during the commit, and the
 // store could not find out what came of it: because the database could not be reached,
 // or f has appended nothing. After any other error nothing was stored.
