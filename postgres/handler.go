@@ -78,6 +78,8 @@ func (h *Handler) run(ctx context.Context, adv *advance, msgs []evsourcing.Messa
 		return errors.Join(context.Cause(bounded), hideTxError(err)) // the work is too slow
 	case work != nil && (!ofTx || ctx.Err() != nil):
 		return hideTxError(err)
+	case work == nil && (errors.Is(err, errIgnored) || strings.HasPrefix(codeOf(err), classConstraint)):
+		return err // a constraint that is checked last, for one
 	case work == nil && (errors.Is(err, evsourcing.ErrConflict) || errors.Is(err, evsourcing.ErrDuplicateEvent) ||
 		errors.Is(err, evsourcing.ErrFenced) || errors.Is(err, evsourcing.ErrUncertain)):
 		return err

@@ -13,6 +13,7 @@ import (
 
 // SQLSTATEs, of PostgreSQL and of the store's own functions.
 const (
+	classConstraint  = "23"
 	codeUnique       = "23505"
 	codeSerial       = "40001"
 	codeDeadlock     = "40P01"

@@ -24,11 +24,12 @@ import (
 // projection after the commit, load it again, or wait for the position of [Store.Head].
 //
 // f must not commit tx or roll it back, and uses it and the store from one goroutine
-// at a time. It must not call s with another context than its own: that takes a second
-// connection, for which a pool that has no more waits in vain. Rows must be read or closed before the store is used. A repository that f
-// makes of the store has no Snapshots: they are taken beside f. When f returns an
-// error, panics or calls runtime.Goexit, the transaction is rolled back. Rolling back
-// to a savepoint does not take appends back.
+// at a time; rows must be read or closed before the store is used. It must not call s
+// with another context than its own: that takes a second connection, for which a pool
+// that has no more waits in vain. A repository that f makes of the store has no
+// Snapshots: they are taken beside f. When f returns an error, panics or calls
+// runtime.Goexit, the transaction is rolled back. Rolling back to a savepoint does not
+// take appends back.
 //
 // InTx returns f's error as it is. An [evsourcing.ErrConflict] may come from f's
 // append, or from InTx at the end; the transaction can be run again then. That goes for
@@ -106,6 +107,9 @@ func (s *Store) run(ctx context.Context, begin string, adv *advance, f func(ctx 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if !t.conn.IsClosed() && t.conn.PgConn().TxStatus() == 'E' {
+		return errIgnored
+	}
 	head, err := t.commit(ctx, adv)
 	committed = err == nil
 	if err == nil && head > 0 {
@@ -171,7 +175,7 @@ func (t *transaction) commit(ctx context.Context, adv *advance) (head uint64, er
 	err = t.conn.SendBatch(wait, &b).Close()
 	switch {
 	case err == nil && tag == "ROLLBACK":
-		return 0, errors.New("evsourcing: postgres: the transaction could not commit, because a statement in it had failed")
+		return 0, errIgnored
 	case err == nil && last != nil:
 		return uint64(*last), nil
 	case err == nil:
@@ -179,6 +183,9 @@ func (t *transaction) commit(ctx context.Context, adv *advance) (head uint64, er
 	}
 	return t.failed(ctx, adv, doing, err)
 }
+
+// errIgnored is for a function that returns nil all the same.
+var errIgnored = errors.New("evsourcing: postgres: the transaction could not commit, because a statement in it had failed")
 
 // failed says what came of a commit that failed.
 func (t *transaction) failed(ctx context.Context, adv *advance, doing string, err error) (head uint64, _ error) {
