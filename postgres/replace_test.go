@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -170,5 +171,58 @@ func TestForgetRefusesWhileALeaseLasts(t *testing.T) {
 	}
 	if err := s.Forget(ctx, ""); err == nil {
 		t.Error("an empty name was accepted")
+	}
+}
+
+// Replace: a subscription of the old name that is started gets ErrFenced or stands by,
+// for good.
+func TestReplacedSubscriptionWithoutALeaseHandlesNothingWhenItIsStarted(t *testing.T) {
+	s := newStore(t)
+	count := func(n *atomic.Int64) func(msgs []evsourcing.Message) error {
+		return func(msgs []evsourcing.Message) error { n.Add(int64(len(msgs))); return nil }
+	}
+	for name, handler := range map[string]func(f func(msgs []evsourcing.Message) error) evsourcing.Handler{
+		"in a transaction": func(f func(msgs []evsourcing.Message) error) evsourcing.Handler {
+			return s.Handler(func(_ context.Context, _ pgx.Tx, msgs []evsourcing.Message) error { return f(msgs) })
+		},
+		"at least once": func(f func(msgs []evsourcing.Message) error) evsourcing.Handler {
+			return evsourcing.HandlerFunc(func(_ context.Context, msgs []evsourcing.Message) error { return f(msgs) })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			put(t, s, batch(stream("a"), evsourcing.AnyVersion, 1))
+			msgs := messages(t, s)
+			last := msgs[len(msgs)-1]
+			for _, sub := range []string{"old", "new"} {
+				if err := s.SaveCheckpoint(t.Context(), sub+name, at(last, 0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Replace(t.Context(), "old"+name, "new"+name, nil); err != nil {
+				t.Fatal(err)
+			}
+			next := put(t, s, batch(stream("a"), evsourcing.AnyVersion, 1)).Position
+			var handled atomic.Int64
+			sub := evsourcing.NewSubscription("old"+name, s, s, evsourcing.NewRegistry(happened{}), handler(count(&handled)), nil)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- sub.Run(ctx) }()
+			_ = sub.WaitFor(ctx, next)
+			cancel()
+			err := <-done
+			if handled.Load() > 0 || !errors.Is(err, evsourcing.ErrFenced) || !contains(err, "was replaced by new") {
+				t.Errorf("a replaced subscription has handled %d events; Run: %v", handled.Load(), err)
+			}
+			for what, err := range map[string]error{
+				"SaveCheckpoint": s.SaveCheckpoint(t.Context(), "old"+name, at(last, 1<<40)),
+				"HandleTx": s.Handler(func(context.Context, pgx.Tx, []evsourcing.Message) error { return nil }).
+					HandleTx(t.Context(), "old"+name, at(last, 0), at(last, 1<<40), msgs),
+			} {
+				if !errors.Is(err, evsourcing.ErrFenced) {
+					t.Errorf("%s of a replaced name returned %v", what, err)
+				}
+			}
+		})
 	}
 }

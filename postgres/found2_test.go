@@ -116,7 +116,7 @@ func TestCloseRacesWithWaitersAndTransactions(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(i%7) * time.Millisecond)
+		<-time.After(time.Duration(i%7) * time.Millisecond)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		if err := s.Close(ctx); err != nil {
 			t.Errorf("Close: %v", err)

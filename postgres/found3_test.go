@@ -48,7 +48,7 @@ func TestMemberOfAGroupThatAlwaysFailsDisturbsNoOther(t *testing.T) {
 				})
 			}
 			started.Wait()
-			time.Sleep(50 * time.Millisecond)
+			<-time.After(50 * time.Millisecond)
 			do(t, tx, "COMMIT")
 			wg.Wait()
 		})
