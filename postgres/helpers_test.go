@@ -108,7 +108,9 @@ func open(t testing.TB, dsn string, opts *postgres.Options) *postgres.Store {
 
 func closeAfter(t testing.TB, s *postgres.Store) {
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		// A connection whose statement was cancelled is closed by the driver, which now and
+		// then waits 15 s for the server.
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
 		if err := s.Close(ctx); err != nil {
 			t.Errorf("Close: %v", err)
