@@ -158,9 +158,10 @@ func editStream(s store, f func(id evsourcing.StreamID) evsourcing.StreamID) sto
 	appends := withAppend{s, func(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
 		batches = cloneBatches(batches)
 		for i := range batches {
-			batches[i].Stream = f(batches[i].Stream)
+			was := batches[i].Stream
+			batches[i].Stream = f(was)
 			for j := range batches[i].Events {
-				if e := &batches[i].Events[j]; e.Stream != (evsourcing.StreamID{}) {
+				if e := &batches[i].Events[j]; e.Stream == was { // else it is a mistake, to be found as such
 					e.Stream = batches[i].Stream
 				}
 			}
