@@ -137,6 +137,8 @@ func (s *Store) Read(ctx context.Context, f func(conn *zsqlite.Conn) error) erro
 		return f(t.tx)
 	}
 	return s.read(ctx, "reading", func(c *conn) error {
+		s.wal.reads.Add(1)
+		defer s.wal.reads.Add(-1)
 		c.SetInterrupt(ctx.Done())
 		defer func() {
 			c.SetInterrupt(nil) // which resets the statements that were left open

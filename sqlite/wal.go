@@ -21,7 +21,8 @@ const (
 	walSize  = walPages * pageSize // to which the file is cut when the log begins anew
 	walLarge = 24 << 20
 	walStep  = 8 << 20                // by how much it grows before the writer tries again
-	walWait  = 100 * time.Millisecond // for readers to end
+	walWait  = 5 * time.Second        // for readers of pages to end
+	walBear  = 100 * time.Millisecond // for functions of Read, which may wait for this write
 	walLook  = 2 << 20                // bytes to write before its size is looked at again
 )
 
@@ -31,6 +32,7 @@ type walGuard struct {
 	written int          // since its size was looked at
 	tried   int64        // its size when it was last moved in vain
 	long    atomic.Int32 // copies and checks under way, which read for a long time
+	reads   atomic.Int32 // functions of Read that run
 }
 
 // guardWAL is called after a commit of about so many bytes.
@@ -64,13 +66,17 @@ func (s *Store) moveWAL(c *conn) {
 			s.readers <- r
 		}
 	}()
-	timeout := time.NewTimer(walWait)
+	wait := walWait
+	if s.wal.reads.Load() > 0 {
+		wait = walBear
+	}
+	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for range s.opts.Readers {
 		select {
 		case r := <-s.readers:
 			list = append(list, r)
-		case <-timeout.C: // a function of Store.Read, which may wait for this write
+		case <-timeout.C:
 			return
 		}
 	}
