@@ -30,8 +30,13 @@ func TestReplaceSwitchesWhenTheNewVersionHasCaughtUp(t *testing.T) {
 	calls := 0
 	swap := func(ctx context.Context, tx pgx.Tx) error {
 		calls++
-		do(t, tx, "CREATE OR REPLACE VIEW "+view+" AS SELECT * FROM "+next.table)
-		do(t, tx, "DROP TABLE "+old.table)
+		// Errors are returned, for it is called again after a deadlock with the old
+		// version's handler.
+		for _, sql := range []string{"CREATE OR REPLACE VIEW " + view + " AS SELECT * FROM " + next.table, "DROP TABLE " + old.table} {
+			if _, err := tx.Exec(ctx, sql); err != nil {
+				return err
+			}
+		}
 		_, err := s.Append(ctx, batch(stream("replaced"), evsourcing.AnyVersion, 1))
 		return err
 	}
