@@ -88,7 +88,7 @@ func TestInjectedFaultsAreReportedTruly(t *testing.T) {
 	}
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skip(err)
+		missing(t, "no strace, which injects the faults: %v", err)
 	}
 	total := map[string]int{}
 	for round, began := 0, time.Now(); time.Since(began) < 60*time.Second; round++ {

@@ -11,7 +11,7 @@ func tmpfs(t testing.TB, bytes int) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", bytes)); err != nil {
-		t.Skip("a small file system can't be mounted: ", err)
+		missing(t, "no small file system: tmpfs can't be mounted, for which one has to be root: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {

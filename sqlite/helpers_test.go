@@ -218,3 +218,13 @@ func size(short, normal, long int) int {
 
 // oneMessage is for handlers that don't look at it.
 var oneMessage = []evsourcing.Message{{}}
+
+// missing skips a test for want of something, or fails it where that has to be
+// there.
+func missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("EVSOURCING_REQUIRE_SERVICES") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
