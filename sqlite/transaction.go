@@ -161,40 +161,27 @@ func (s *Store) transact(ctx context.Context, f func(ctx context.Context, c *con
 		}
 		return err
 	}
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.leave()
-	if err := s.lock(ctx); err != nil {
-		return err
-	}
-	defer s.unlock()
-	c, err := s.second()
-	if err != nil {
-		return err
-	}
-	if err := s.begin(c, whileLasts(ctx)); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime, errSlow)
-	defer cancel()
-	defer s.turn.expect(2*s.opts.HandlerTime, func() {
-		s.opts.Logger.Error("evsourcing: sqlite: the function of a transaction has not returned, though its time is over, and nobody can write: "+lateCauses,
-			"path", s.path, "for", 2*s.opts.HandlerTime)
-	})()
-	t := &transaction{c: c, tx: c.Conn, ctx: ctx, path: s.path}
-	c.SetInterrupt(ctx.Done())
-	defer s.end(t, c)
-	if err := f(context.WithValue(ctx, txKey{s}, t), c); err != nil {
-		if ctx.Err() != nil && !errors.Is(err, errSlow) && errors.Is(ended(ctx), errSlow) {
-			return fmt.Errorf("%w: %v", errSlow, err)
+	return s.begun(ctx, func(c *conn) error {
+		ctx, cancel := context.WithTimeoutCause(ctx, s.opts.HandlerTime, errSlow)
+		defer cancel()
+		defer s.turn.expect(2*s.opts.HandlerTime, func() {
+			s.opts.Logger.Error("evsourcing: sqlite: the function of a transaction has not returned, though its time is over, and nobody can write: "+lateCauses,
+				"path", s.path, "for", 2*s.opts.HandlerTime)
+		})()
+		t := &transaction{c: c, tx: c.Conn, ctx: ctx, path: s.path}
+		c.SetInterrupt(ctx.Done())
+		defer s.end(t, c)
+		if err := f(context.WithValue(ctx, txKey{s}, t), c); err != nil {
+			if ctx.Err() != nil && !errors.Is(err, errSlow) && errors.Is(ended(ctx), errSlow) {
+				return fmt.Errorf("%w: %v", errSlow, err)
+			}
+			return err
 		}
-		return err
-	}
-	if ctx.Err() != nil {
-		return ended(ctx)
-	}
-	return s.finish(t, c)
+		if ctx.Err() != nil {
+			return ended(ctx)
+		}
+		return s.finish(t, c)
+	})
 }
 
 // finish commits.

@@ -129,6 +129,21 @@ func (s *Store) update(ctx context.Context, doing string, f func(c *conn) error)
 		}
 		return t.use(s, doing, f)
 	}
+	return s.begun(ctx, func(c *conn) error {
+		defer c.rollback()
+		if err := f(c); err != nil {
+			if zsqlite.ErrCode(err) == zsqlite.ResultError {
+				return err // not SQLite's
+			}
+			return s.explain(doing, err)
+		}
+		return s.commit(c, someBytes)
+	})
+}
+
+// begun runs f in the turn of the caller, with the second connection and a
+// transaction that has begun, which f ends.
+func (s *Store) begun(ctx context.Context, f func(c *conn) error) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -144,14 +159,7 @@ func (s *Store) update(ctx context.Context, doing string, f func(c *conn) error)
 	if err := s.begin(c, whileLasts(ctx)); err != nil {
 		return err
 	}
-	defer c.rollback()
-	if err := f(c); err != nil {
-		if zsqlite.ErrCode(err) == zsqlite.ResultError {
-			return err // not SQLite's
-		}
-		return s.explain(doing, err)
-	}
-	return s.commit(c, someBytes)
+	return f(c)
 }
 
 // second returns the connection for writes other than appends. The caller has
