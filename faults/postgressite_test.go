@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -29,10 +30,7 @@ func preparePostgres(t *testing.T) func(context.Context) (site, error) {
 		err = pool.Ping(ctx)
 	}
 	if err != nil {
-		if os.Getenv("EVSOURCING_REQUIRE_SERVICES") == "1" {
-			t.Fatalf("PostgreSQL is required, and absent: %v", err)
-		}
-		t.Skipf("no PostgreSQL at EVSOURCING_POSTGRES, or where it is by default: %v", err)
+		faulttest.Missing(t, "no PostgreSQL at EVSOURCING_POSTGRES, or where it is by default: %v", err)
 	}
 	var made atomic.Int64
 	return func(context.Context) (site, error) {

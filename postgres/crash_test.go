@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -36,7 +37,7 @@ func TestKilledClientsLoseNothingAcknowledged(t *testing.T) {
 	schema := newSchema(t, dsn)
 	s := open(t, dsn, &postgres.Options{Schema: schema})
 	acked := map[int]uint64{}
-	for round := range scale(3, 10, 200) {
+	for round := range faulttest.Scale(3, 10, 200) {
 		cmd, out, errs := startChild(t, "append", dsn, schema)
 		pause(t.Context(), time.Duration(50+rand.IntN(250))*time.Millisecond)
 		_ = cmd.Process.Kill()
@@ -79,7 +80,7 @@ func wantPairs(t *testing.T, s *postgres.Store, acked map[int]uint64) {
 
 func TestServerCrashesLoseNothingAcknowledged(t *testing.T) {
 	c := ownCluster(t)
-	dsn := c.database(t)
+	dsn := c.Database(t)
 	s := open(t, dsn, quiet(postgres.Options{}))
 	p, err := newProjection(t.Context(), s, dsn, "projection", "counts")
 	if err != nil {
@@ -104,11 +105,11 @@ func TestServerCrashesLoseNothingAcknowledged(t *testing.T) {
 			}
 		})
 	}
-	for range scale(1, 3, 50) {
+	for range faulttest.Scale(1, 3, 50) {
 		began := stored.Load()
 		eventually(t, "appends after a crash", func() bool { return stored.Load() > began+100 })
-		c.stop(t, "immediate")
-		c.start(t)
+		c.Stop(t, "immediate")
+		c.Start(t)
 	}
 	began := stored.Load()
 	eventually(t, "appends after the last crash", func() bool { return stored.Load() > began+100 })
@@ -147,9 +148,9 @@ func appendUntilStored(ctx context.Context, t *testing.T, s *postgres.Store, b e
 
 func TestAppendsFailBeforeTheirContextsWhileTheServerIsDown(t *testing.T) {
 	c := ownCluster(t)
-	s := open(t, c.database(t), quiet(postgres.Options{}))
+	s := open(t, c.Database(t), quiet(postgres.Options{}))
 	put(t, s, batch(stream("a"), 0, 1))
-	c.stop(t, "fast")
+	c.Stop(t, "fast")
 	// This one may meet a connection that seems to be alive, and then what came of it is
 	// not known as long as the server is down.
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -173,7 +174,7 @@ func TestAppendsFailBeforeTheirContextsWhileTheServerIsDown(t *testing.T) {
 	if d := time.Since(began); d > 10*time.Second {
 		t.Errorf("that took %v", d)
 	}
-	c.start(t)
+	c.Start(t)
 	if !appendUntilStored(t.Context(), t, s, b) {
 		t.Error("the append could not be repeated")
 	}

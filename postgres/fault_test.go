@@ -12,14 +12,15 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
-// marked is batch with the marker in its payloads.
+// marked is batch with the faulttest.Marker in its payloads.
 func marked(id evsourcing.StreamID, expected uint64, n int) evsourcing.Batch {
 	b := batch(id, expected, n)
 	for i := range b.Events {
-		b.Events[i].Data = []byte(`{"text": "` + marker + `"}`)
+		b.Events[i].Data = []byte(`{"text": "` + faulttest.Marker + `"}`)
 	}
 	return b
 }
@@ -29,9 +30,9 @@ func marked(id evsourcing.StreamID, expected uint64, n int) evsourcing.Batch {
 func TestAppendsWhoseRepliesAreCutSucceedOnce(t *testing.T) {
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	var replies, cuts atomic.Int64
-	proxy.cut = func() bool {
+	proxy.Cut = func() bool {
 		if replies.Add(1)%2 != 0 {
 			return false
 		}
@@ -39,7 +40,7 @@ func TestAppendsWhoseRepliesAreCutSucceedOnce(t *testing.T) {
 		return true
 	}
 	s := open(t, through, quiet(postgres.Options{Schema: schema, NoListen: true}))
-	want := int64(scale(30, 200, 10_000))
+	want := int64(faulttest.Scale(30, 200, 10_000))
 	const writers = 6
 	var wg sync.WaitGroup
 	var counts [writers]uint64
@@ -85,10 +86,10 @@ func TestAppendThatArrivesTwiceIsStoredOnce(t *testing.T) {
 		n        int
 	}{{"one event", 0, 1}, {"several events", 0, 3}, {"any version", evsourcing.AnyVersion, 2}} {
 		t.Run(test.name, func(t *testing.T) {
-			dsn := c.database(t)
-			proxy, through := newNetProxy(t, dsn)
+			dsn := c.Database(t)
+			proxy, through := faulttest.NewProxy(t, dsn)
 			var requests atomic.Int64
-			proxy.request = func() bool { return requests.Add(1) == 1 }
+			proxy.Request = func() bool { return requests.Add(1) == 1 }
 			s := open(t, through, quiet(postgres.Options{NoListen: true}))
 			_, tx := holder(t, dsn)
 			do(t, tx, fmt.Sprintf(positionLock, "evsourcing"))
@@ -119,14 +120,14 @@ func TestAppendThatArrivesTwiceIsStoredOnce(t *testing.T) {
 func TestAppendIsUncertainWhenTheDatabaseStaysAway(t *testing.T) {
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	s, err := postgres.Open(t.Context(), through, quiet(postgres.Options{Schema: schema, NoListen: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	put(t, s, batch(stream("a"), 0, 1))
-	proxy.cut = func() bool {
-		proxy.stop()
+	proxy.Cut = func() bool {
+		proxy.Stop()
 		return true
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
@@ -150,11 +151,11 @@ func TestAppendIsUncertainWhenTheDatabaseStaysAway(t *testing.T) {
 func TestTransactionWhoseCommitIsCut(t *testing.T) {
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	s := open(t, through, quiet(postgres.Options{Schema: schema, NoListen: true}))
 	direct := open(t, dsn, &postgres.Options{Schema: schema})
 	var on atomic.Bool
-	proxy.cut = func() bool { return on.CompareAndSwap(true, false) }
+	proxy.Cut = func() bool { return on.CompareAndSwap(true, false) }
 	for i := range uint64(10) {
 		err := s.InTx(t.Context(), func(ctx context.Context, tx pgx.Tx, store evsourcing.EventStore) error {
 			_, err := store.Append(ctx, marked(stream("a"), i, 1))
@@ -168,7 +169,7 @@ func TestTransactionWhoseCommitIsCut(t *testing.T) {
 	// Without appends nobody can tell.
 	err := s.InTx(t.Context(), func(_ context.Context, tx pgx.Tx, _ evsourcing.EventStore) error {
 		do(t, tx, "SELECT 'nothing of note'")
-		proxy.cutAll()
+		proxy.CutAll()
 		return nil
 	})
 	if err == nil {

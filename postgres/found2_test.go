@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -81,7 +82,7 @@ func TestCloseRacesWithWaitersAndTransactions(t *testing.T) {
 	first := open(t, dsn, quiet(postgres.Options{Schema: schema}))
 	put(t, first, batch(stream("a"), 0, 1))
 	pool := newPool(t, dsn)
-	for i := range scale(10, 60, 1000) {
+	for i := range faulttest.Scale(10, 60, 1000) {
 		s, err := postgres.New(t.Context(), pool, quiet(postgres.Options{Schema: schema, PollInterval: time.Millisecond}))
 		if err != nil {
 			t.Fatal(err)

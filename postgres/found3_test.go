@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -61,7 +62,7 @@ func TestOwnerThatIsPausedInTheMiddleOfItsCommitHoldsUpNoNextOwner(t *testing.T)
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
 	direct := open(t, dsn, quiet(postgres.Options{Schema: schema, NoListen: true}))
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	s, err := postgres.Open(t.Context(), through, quiet(postgres.Options{Schema: schema, NoListen: true, HandlerTime: 300 * time.Millisecond}))
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +71,7 @@ func TestOwnerThatIsPausedInTheMiddleOfItsCommitHoldsUpNoNextOwner(t *testing.T)
 	msgs := messages(t, s)
 	var on atomic.Bool
 	stalled, resume := make(chan struct{}), make(chan struct{})
-	proxy.request = func() bool {
+	proxy.Request = func() bool {
 		if on.CompareAndSwap(true, false) {
 			close(stalled)
 			<-resume
@@ -79,7 +80,7 @@ func TestOwnerThatIsPausedInTheMiddleOfItsCommitHoldsUpNoNextOwner(t *testing.T)
 	}
 	h := s.Handler(func(ctx context.Context, _ pgx.Tx, _ []evsourcing.Message) error {
 		b := batch(stream("reaction"), evsourcing.AnyVersion, 1)
-		b.Events[0].Data = []byte(strings.Repeat(" ", 1<<18) + marker)
+		b.Events[0].Data = []byte(strings.Repeat(" ", 1<<18) + faulttest.Marker)
 		_, err := s.Append(ctx, b)
 		return err
 	})
@@ -216,7 +217,7 @@ func TestOwnerOfASchemaOpensAStoreInIt(t *testing.T) {
 // A connection that broke while nobody used it is not the reader's fault.
 func TestReadIsDoneOnceMoreWhenItsConnectionBroke(t *testing.T) {
 	dsn := serverDSN(t)
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	s := open(t, withParam(t, through, "pool_max_conns", "1"), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
 	b := batch(stream("a"), 0, 3)
 	put(t, s, b)
@@ -242,7 +243,7 @@ func TestReadIsDoneOnceMoreWhenItsConnectionBroke(t *testing.T) {
 		"LoadSnapshot": func() error { _, _, err := s.LoadSnapshot(t.Context(), stream("a")); return err },
 		"Checkpoint":   func() error { _, _, err := s.Checkpoint(t.Context(), "name"); return err },
 	} {
-		proxy.cutAll()
+		proxy.CutAll()
 		if err := read(); err != nil {
 			t.Errorf("%s on a connection that was cut returned %v", name, err)
 		}

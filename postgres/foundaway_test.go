@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -78,7 +79,7 @@ func TestSubscriptionGivesNoEventUpWhileTheDatabaseHangs(t *testing.T) {
 			case err := <-done:
 				ended = true
 				t.Errorf("Run ended: %v", err)
-			case <-time.After(time.Duration(scale(600, 1000, 4000)) * time.Millisecond): // two attempts take 200 ms
+			case <-time.After(time.Duration(faulttest.Scale(600, 1000, 4000)) * time.Millisecond): // two attempts take 200 ms
 			}
 			undo()
 			if !ended {

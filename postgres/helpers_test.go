@@ -15,29 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
-
-// missing skips a test for want of a service, or fails it where that has to be there.
-func missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("EVSOURCING_REQUIRE_SERVICES") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
-// scale returns the size of a long test: with -short, by default, and with
-// EVSOURCING_FULL=1.
-func scale(short, normal, full int) int {
-	switch {
-	case os.Getenv("EVSOURCING_FULL") == "1":
-		return full
-	case testing.Short():
-		return short
-	}
-	return normal
-}
 
 // serverDSN returns where the server is, which the test can't do without.
 func serverDSN(t testing.TB) string {
@@ -47,7 +27,7 @@ func serverDSN(t testing.TB) string {
 	defer cancel()
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
-		missing(t, "there is no PostgreSQL server; EVSOURCING_POSTGRES may name one: %v", err)
+		faulttest.Missing(t, "there is no PostgreSQL server; EVSOURCING_POSTGRES may name one: %v", err)
 	}
 	_ = conn.Close(ctx)
 	return dsn

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -53,18 +54,18 @@ func TestWaitIsWokenByOtherProcesses(t *testing.T) {
 func TestDeadListenerIsReplacedAndPollingGoesOnMeanwhile(t *testing.T) {
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
-	proxy, through := newNetProxy(t, dsn)
+	proxy, through := faulttest.NewProxy(t, dsn)
 	writer := open(t, dsn, &postgres.Options{Schema: schema})
 	waiter := open(t, dsn, quiet(postgres.Options{Schema: schema, PollInterval: 20 * time.Millisecond, ListenDSN: through}))
 	seen := follow(t, waiter, "follower")
 	eventually(t, "the store listens", func() bool { return listeners(t, dsn, schema) == 1 })
 	for range 3 {
-		proxy.cutAll()
+		proxy.CutAll()
 		put(t, writer, batch(stream("a"), evsourcing.AnyVersion, 1))
 		wantLog(t, waiter, seen)
 		eventually(t, "the store listens again", func() bool { return listeners(t, dsn, schema) == 1 })
 	}
-	proxy.stop() // for good
+	proxy.Stop() // for good
 	for range 3 {
 		put(t, writer, batch(stream("a"), evsourcing.AnyVersion, 1))
 		wantLog(t, waiter, seen)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if shared != nil {
-		shared.remove()
+		shared.Remove()
 	}
 	os.Exit(code)
 }

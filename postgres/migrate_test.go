@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -19,7 +20,7 @@ func TestManyProcessesOpenANewStoreAtOnce(t *testing.T) {
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
 	var wg sync.WaitGroup
-	for range scale(2, 4, 16) {
+	for range faulttest.Scale(2, 4, 16) {
 		cmd, _, errs := startChild(t, "open", dsn, schema)
 		wg.Go(func() {
 			if err := cmd.Wait(); err != nil {
@@ -52,7 +53,7 @@ func TestManyProcessesOpenANewStoreAtOnce(t *testing.T) {
 func TestStoreOfVersionOneIsMigrated(t *testing.T) {
 	c := ownCluster(t)
 	for _, byHand := range []bool{false, true} {
-		dsn := c.database(t)
+		dsn := c.Database(t)
 		dump, err := os.ReadFile("testdata/v1.sql")
 		if err != nil {
 			t.Fatal(err)
@@ -152,11 +153,11 @@ func TestDumpAndRestoreIntoAFreshCluster(t *testing.T) {
 	head, _ := s.Head(t.Context())
 
 	dump := filepath.Join(t.TempDir(), "dump")
-	if out, err := exec.Command(filepath.Join(c.bin, "pg_dump"), "-Fc", "-n", schema, "-f", dump, "-d", from).CombinedOutput(); err != nil {
+	if out, err := exec.Command(c.Program("pg_dump"), "-Fc", "-n", schema, "-f", dump, "-d", from).CombinedOutput(); err != nil {
 		t.Fatalf("pg_dump: %v\n%s", err, out)
 	}
-	to := c.database(t)
-	if out, err := exec.Command(filepath.Join(c.bin, "pg_restore"), "--exit-on-error", "-d", to, dump).CombinedOutput(); err != nil {
+	to := c.Database(t)
+	if out, err := exec.Command(c.Program("pg_restore"), "--exit-on-error", "-d", to, dump).CombinedOutput(); err != nil {
 		t.Fatalf("pg_restore: %v\n%s", err, out)
 	}
 	restored := open(t, to, &postgres.Options{Schema: schema})

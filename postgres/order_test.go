@@ -51,7 +51,7 @@ func waiters(t *testing.T, dsn string) int {
 // those behind it: they draw their positions after it, and no reader sees them earlier.
 func TestPositionsAreDrawnUnderTheLock(t *testing.T) {
 	c := ownCluster(t)
-	dsn := c.database(t)
+	dsn := c.Database(t)
 	s := open(t, dsn, nil)
 	put(t, s, batch(stream("a"), 0, 1))
 	for name, next := range map[string]func() []evsourcing.Batch{
@@ -221,7 +221,7 @@ func TestRollbackAfterAnAppendLeavesAGapThatNobodyWaitsFor(t *testing.T) {
 // What others hold open must not delay subscriptions: positions are all that counts.
 func TestOpenTransactionsElsewhereDelayNobody(t *testing.T) {
 	c := ownCluster(t)
-	dsn, other := c.database(t), c.database(t)
+	dsn, other := c.Database(t), c.Database(t)
 	s := open(t, dsn, nil)
 	put(t, s, batch(stream("a"), 0, 1))
 	seen := follow(t, s, "follower")

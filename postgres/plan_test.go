@@ -18,7 +18,7 @@ import (
 func TestPlansMadeForAnEmptyStoreDoForAFullOne(t *testing.T) {
 	c := ownCluster(t)
 	for _, analyzed := range []bool{false, true} {
-		dsn := c.database(t)
+		dsn := c.Database(t)
 		s, err := postgres.Open(t.Context(), dsn+"?pool_max_conns=2", &postgres.Options{NoListen: true, Committers: 1})
 		if err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func wantDenied(t *testing.T, as, sql string) {
 
 func TestApplicationRoleAppendsAndChangesNoEvent(t *testing.T) {
 	c := ownCluster(t)
-	dsn, schema := c.database(t), "app"
+	dsn, schema := c.Database(t), "app"
 	open(t, dsn, &postgres.Options{Schema: schema})
 	as := role(t, dsn, schema, postgres.AppGrants)
 	s := open(t, as, &postgres.Options{Schema: schema})
@@ -97,7 +97,7 @@ func TestApplicationRoleAppendsAndChangesNoEvent(t *testing.T) {
 
 func TestReadOnlyRoleReadsEverythingAndWritesNothing(t *testing.T) {
 	c := ownCluster(t)
-	dsn, schema := c.database(t), "app"
+	dsn, schema := c.Database(t), "app"
 	owner := open(t, dsn, &postgres.Options{Schema: schema})
 	put(t, owner, batch(stream("a"), 0, 3))
 	as := role(t, dsn, schema, postgres.ReadGrants)

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 	"github.com/evsourcing/evsourcing/storetest"
 )
@@ -24,7 +25,7 @@ func bouncerDSN(t *testing.T) string {
 	t.Helper()
 	dsn := os.Getenv("EVSOURCING_PGBOUNCER")
 	if dsn == "" {
-		missing(t, "EVSOURCING_PGBOUNCER does not name a PgBouncer in transaction mode; tools/pgbouncer starts one and prints it")
+		faulttest.Missing(t, "EVSOURCING_PGBOUNCER does not name a PgBouncer in transaction mode; tools/pgbouncer starts one and prints it")
 	}
 	return dsn
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -21,7 +22,7 @@ import (
 // subscription that starts and stops: nothing is missed, reordered or doubled.
 func TestWritersWithStallsAndRollbacksAndASubscriptionThatComesAndGoes(t *testing.T) {
 	const writers, streams = 32, 50
-	events := scale(1_000, 5_000, 1_000_000)
+	events := faulttest.Scale(1_000, 5_000, 1_000_000)
 	dsn := serverDSN(t)
 	schema := newSchema(t, dsn)
 	config, err := pgxpool.ParseConfig(dsn)

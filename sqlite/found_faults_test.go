@@ -18,6 +18,7 @@ import (
 	zsqlite "zombiezen.com/go/sqlite"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 func init() { children["faults"] = faultsChild }
@@ -88,7 +89,7 @@ func TestInjectedFaultsAreReportedTruly(t *testing.T) {
 	}
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		missing(t, "no strace, which injects the faults: %v", err)
+		faulttest.Missing(t, "no strace, which injects the faults: %v", err)
 	}
 	total := map[string]int{}
 	for round, began := 0, time.Now(); time.Since(began) < 60*time.Second; round++ {

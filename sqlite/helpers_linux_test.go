@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // tmpfs mounts a small file system in memory.
@@ -11,7 +13,7 @@ func tmpfs(t testing.TB, bytes int) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, fmt.Sprint("size=", bytes)); err != nil {
-		missing(t, "no small file system: tmpfs can't be mounted, for which one has to be root: %v", err)
+		faulttest.Missing(t, "no small file system: tmpfs can't be mounted, for which one has to be root: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(dir, 0); err != nil {

@@ -5,11 +5,13 @@ package sqlite
 import (
 	"syscall"
 	"testing"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 func tmpfs(t testing.TB, _ int) string {
 	t.Helper()
-	missing(t, "no small file system: tmpfs is mounted on Linux only")
+	faulttest.Missing(t, "no small file system: tmpfs is mounted on Linux only")
 	return ""
 }
 

@@ -18,6 +18,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // children are what the test binary does when a test starts it as a process of
@@ -203,7 +204,7 @@ func wantText(t testing.TB, what string, err error, texts ...string) {
 }
 
 // full reports whether tests run at the length that is meant for once.
-func full() bool { return os.Getenv("EVSOURCING_FULL") == "1" }
+func full() bool { return faulttest.Full() }
 
 // size returns one of three sizes of a test.
 func size(short, normal, long int) int {
@@ -218,13 +219,3 @@ func size(short, normal, long int) int {
 
 // oneMessage is for handlers that don't look at it.
 var oneMessage = []evsourcing.Message{{}}
-
-// missing skips a test for want of something, or fails it where that has to be
-// there.
-func missing(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("EVSOURCING_REQUIRE_SERVICES") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}

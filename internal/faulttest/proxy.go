@@ -1,4 +1,4 @@
-package postgres_test
+package faulttest
 
 import (
 	"bytes"
@@ -7,19 +7,20 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
-// A netProxy passes connections on to the server, and may cut them.
-type netProxy struct {
+// A Proxy passes connections on to the server, and may cut them.
+type Proxy struct {
 	listener net.Listener
 	server   string
-	// cut is asked before a reply is passed on to a client that has sent the marker in
+	// Cut is asked before a reply is passed on to a client that has sent the marker in
 	// what it replies to; if it returns true, the connection is cut instead.
-	cut func() bool
-	// request is told of each request with the marker, before it is passed on, and cuts
+	Cut func() bool
+	// Request is told of each request with the marker, before it is passed on, and cuts
 	// the connection after that if it returns true.
-	request func() bool
+	Request func() bool
 
 	mu    sync.Mutex // guards what follows
 	down  bool
@@ -30,17 +31,18 @@ type netProxy struct {
 // cancelRequest is the code of a message that asks to cancel another session's statement.
 const cancelRequest = 80877102
 
-// marker is in the payload of events whose appends the proxy looks at.
-const marker = "the proxy looks at this"
+// Marker is in the payload of events whose appends the proxy looks at.
+const Marker = "the proxy looks at this"
 
-// newNetProxy starts a proxy and returns the connection string to use it.
-func newNetProxy(t *testing.T, dsn string) (*netProxy, string) {
+// NewProxy starts a proxy to the server of the connection string, and returns the one
+// to use it. It ends with the test.
+func NewProxy(t testing.TB, dsn string) (*Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &netProxy{server: u.Host, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{server: u.Host, conns: map[net.Conn]struct{}{}}
 	if u.Port() == "" {
 		p.server += ":5432"
 	}
@@ -53,13 +55,13 @@ func newNetProxy(t *testing.T, dsn string) (*netProxy, string) {
 	u.RawQuery = q.Encode()
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
-		p.stop()
+		p.Stop()
 		p.wg.Wait()
 	})
 	return p, u.String()
 }
 
-func (p *netProxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
@@ -78,19 +80,19 @@ func (p *netProxy) accept() {
 		}
 		p.conns[client], p.conns[server] = struct{}{}, struct{}{}
 		p.mu.Unlock()
-		var marked flag
+		var marked atomic.Bool
 		p.wg.Go(func() {
 			p.pass(client, server, func(b []byte) bool {
-				if !bytes.Contains(b, []byte(marker)) {
+				if !bytes.Contains(b, []byte(Marker)) {
 					return false
 				}
-				marked.set(true)
-				return p.request != nil && p.request()
+				marked.Store(true)
+				return p.Request != nil && p.Request()
 			}, true)
 		})
 		p.wg.Go(func() {
 			p.pass(server, client, func([]byte) bool {
-				return marked.set(false) && p.cut != nil && p.cut()
+				return marked.Swap(false) && p.Cut != nil && p.Cut()
 			}, false)
 		})
 	}
@@ -98,7 +100,7 @@ func (p *netProxy) accept() {
 
 // pass copies from one end to the other, and ends both when look says so: after what it
 // was shown was passed on, or before.
-func (p *netProxy) pass(from, to net.Conn, look func([]byte) bool, after bool) {
+func (p *Proxy) pass(from, to net.Conn, look func([]byte) bool, after bool) {
 	defer func() {
 		_, _ = from.Close(), to.Close()
 		p.mu.Lock()
@@ -122,8 +124,8 @@ func (p *netProxy) pass(from, to net.Conn, look func([]byte) bool, after bool) {
 	}
 }
 
-// cutAll cuts all connections.
-func (p *netProxy) cutAll() {
+// CutAll cuts all connections.
+func (p *Proxy) CutAll() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
@@ -131,25 +133,11 @@ func (p *netProxy) cutAll() {
 	}
 }
 
-// stop cuts all connections and lets nobody through any more.
-func (p *netProxy) stop() {
+// Stop cuts all connections and lets nobody through any more.
+func (p *Proxy) Stop() {
 	_ = p.listener.Close()
 	p.mu.Lock()
 	p.down = true
 	p.mu.Unlock()
-	p.cutAll()
-}
-
-type flag struct {
-	mu sync.Mutex // guards on
-	on bool
-}
-
-// set sets the flag and returns what it was.
-func (f *flag) set(on bool) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	was := f.on
-	f.on = on
-	return was
+	p.CutAll()
 }
