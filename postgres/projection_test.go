@@ -79,24 +79,16 @@ func (p *projection) subscription() *evsourcing.Subscription {
 
 // start runs the projection until the function it returns is called, or the test ends.
 func (p *projection) start(t testing.TB) (stop func()) {
-	run := p.run(t)
-	return func() {
-		if err := run(); err != nil {
-			t.Errorf("the subscription %s ended: %v", p.name, err)
-		}
-	}
-}
-
-// run is start for a subscription that may fail, with what.
-func (p *projection) run(t testing.TB) (stop func() error) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.subscription().Run(ctx) }()
-	stop = sync.OnceValue(func() error {
+	stop = sync.OnceFunc(func() {
 		cancel()
-		return <-done
+		if err := <-done; err != nil {
+			t.Errorf("the subscription %s ended: %v", p.name, err)
+		}
 	})
-	t.Cleanup(func() { _ = stop() })
+	t.Cleanup(stop)
 	return stop
 }
 

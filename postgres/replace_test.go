@@ -43,7 +43,9 @@ func TestReplaceSwitchesWhenTheNewVersionHasCaughtUp(t *testing.T) {
 	if err := s.Replace(t.Context(), "counts", "counts-2", swap); !errors.Is(err, evsourcing.ErrBehind) || calls != 0 {
 		t.Errorf("Replace by one that has not begun returned %v", err)
 	}
-	stopOld, stopNew := old.run(t), next.start(t)
+	ended := make(chan error, 1)
+	go func() { ended <- old.subscription().Run(t.Context()) }()
+	stopNew := next.start(t)
 	put(t, s, batch(stream("a"), 10, 10))
 	eventually(t, "the new version catches up", func() bool {
 		err := s.Replace(t.Context(), "counts", "counts-2", swap)
@@ -62,8 +64,13 @@ func TestReplaceSwitchesWhenTheNewVersionHasCaughtUp(t *testing.T) {
 		t.Errorf("the event of the replacement is stored %d times", head)
 	}
 	// The old version handles nothing any more, running or started.
-	if err := stopOld(); !errors.Is(err, evsourcing.ErrFenced) {
-		t.Errorf("the old version ended with %v, want ErrFenced", err)
+	select {
+	case err := <-ended:
+		if !errors.Is(err, evsourcing.ErrFenced) {
+			t.Errorf("the old version ended with %v, want ErrFenced", err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the old version runs on")
 	}
 	if _, err := s.Claim(t.Context(), "counts", "another", time.Minute); !errors.Is(err, evsourcing.ErrFenced) {
 		t.Errorf("Claim of the old name returned %v", err)

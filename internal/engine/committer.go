@@ -20,7 +20,10 @@ const (
 
 // A Committer commits appends in groups: whatever waits when a writer is free
 // goes together, and nothing ever waits for a timer. That is group commit, as
-// databases do it for their logs: one sync makes many appends durable.
+// databases do it for their logs: one sync makes many appends durable. Who comes
+// when nothing waits and nothing is written, with a context that can't end, writes
+// in its own goroutine: that saves two switches between goroutines, and who may have
+// to return before the write does needs them.
 //
 // All methods may be called concurrently.
 type Committer struct {
@@ -28,12 +31,14 @@ type Committer struct {
 	begin  func(idle func() bool) (bool, error)
 	events int
 	bytes  int
+	total  int // writers
 
 	writers sync.WaitGroup
 
 	mu          sync.Mutex // guards everything below
 	ready       *sync.Cond // something waits, or the committer is closed
 	first, last *Append    // of those that wait
+	busy        int        // groups that are written, or begun
 	closed      bool
 	drained     chan struct{} // closed when the writers have ended
 }
@@ -56,9 +61,9 @@ type CommitterOptions struct {
 // NewCommitter returns a committer that hands groups to write, which sets the
 // outcome of each append before it returns, and has to judge each on its own.
 func NewCommitter(o CommitterOptions, write func(group []*Append)) *Committer {
-	c := &Committer{write: write, begin: o.Begin, events: o.Events, bytes: o.Bytes, drained: make(chan struct{})}
+	c := &Committer{write: write, begin: o.Begin, events: o.Events, bytes: o.Bytes, total: max(1, o.Writers), drained: make(chan struct{})}
 	c.ready = sync.NewCond(&c.mu)
-	for range max(1, o.Writers) {
+	for range c.total {
 		c.writers.Go(c.loop)
 	}
 	go func() {
@@ -77,9 +82,19 @@ func (c *Committer) Commit(ctx context.Context, a *Append) (evsourcing.AppendRes
 		c.mu.Unlock()
 		return evsourcing.AppendResult{}, fmt.Errorf("%w: the store", evsourcing.ErrClosed)
 	}
+	own := c.first == nil && c.busy == 0 && ctx.Done() == nil
 	c.push(a)
+	if own {
+		c.busy++
+		c.writers.Add(1)
+	}
 	c.mu.Unlock()
-	c.ready.Signal()
+	if own {
+		c.round(make([]*Append, 0, 1))
+		c.writers.Done()
+	} else {
+		c.ready.Signal()
+	}
 	select {
 	case <-a.done:
 		return a.Result, a.Err
@@ -136,39 +151,59 @@ func (c *Committer) loop() {
 		if !c.await() {
 			return
 		}
-		var err error
-		if c.begin != nil {
-			var ok bool
-			if ok, err = c.begin(c.idle); !ok && err == nil {
-				continue
-			}
-		}
-		// All of them may have been withdrawn, or taken by another writer.
-		group = c.take(group[:0])
-		switch {
-		case err != nil:
-			for _, a := range group {
-				a.Err = err
-			}
-		case len(group) > 0 || c.begin != nil:
-			c.write(group)
-		}
-		c.settle(group)
+		group = c.round(group[:0])
 		clear(group)
 	}
 }
 
-// await returns when something waits, or false if nothing will any more.
+// round writes a group of what waits, which it appends to the given one and returns.
+// The caller has made itself busy.
+func (c *Committer) round(group []*Append) []*Append {
+	defer c.rest()
+	var err error
+	if c.begin != nil {
+		var ok bool
+		if ok, err = c.begin(c.idle); !ok && err == nil {
+			return group
+		}
+	}
+	// All of them may have been withdrawn, or taken by another writer.
+	group = c.take(group)
+	switch {
+	case err != nil:
+		for _, a := range group {
+			a.Err = err
+		}
+	case len(group) > 0 || c.begin != nil:
+		c.write(group)
+	}
+	c.settle(group)
+	return group
+}
+
+// await returns when something waits that may be written, or false if nothing will any
+// more.
 func (c *Committer) await() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.first == nil {
-		if c.closed {
+	for c.first == nil || c.busy == c.total {
+		if c.first == nil && c.closed {
 			return false
 		}
 		c.ready.Wait()
 	}
+	c.busy++
 	return true
+}
+
+// rest ends what await began.
+func (c *Committer) rest() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy--
+	if c.first != nil || c.closed {
+		c.ready.Broadcast()
+	}
 }
 
 // idle reports whether nothing waits.

@@ -3,6 +3,9 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -114,6 +117,107 @@ func TestCommitterWithdrawsWhatWaitsAndNotWhatIsWritten(t *testing.T) {
 	})
 }
 
+func TestCommitterLetsACallerThatCanWaitWriteItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		var own []bool // whether a group was written in a call of Commit
+		c := engine.NewCommitter(engine.CommitterOptions{}, func(group []*engine.Append) {
+			own = append(own, strings.Contains(string(debug.Stack()), ".(*Committer).Commit("))
+			g.write(group)
+		})
+		var wg sync.WaitGroup
+		commit := func(ctx context.Context, id string, want error) {
+			wg.Go(func() {
+				if _, err := c.Commit(ctx, newAppend(id)); !errors.Is(err, want) || errors.Is(err, evsourcing.ErrUncertain) {
+					t.Errorf("%s: %v, want %v", id, err, want)
+				}
+			})
+			synctest.Wait()
+		}
+		commit(context.Background(), "first", nil)
+		if got := <-g.enter; len(got) != 1 || got[0] != "first" {
+			t.Errorf("the first group is %v", got)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		commit(context.Background(), "second", nil)
+		commit(ctx, "withdrawn", context.Canceled)
+		select {
+		case got := <-g.enter:
+			t.Errorf("%v is written beside another group, and there is one writer", got)
+		default:
+		}
+		cancel()
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- c.Close(t.Context()) }()
+		synctest.Wait()
+		g.leave <- struct{}{}
+		if got := <-g.enter; len(got) != 1 || got[0] != "second" {
+			t.Errorf("the second group is %v", got)
+		}
+		select {
+		case <-closed:
+			t.Error("Close did not wait")
+		default:
+		}
+		g.leave <- struct{}{}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		if !slices.Equal(own, []bool{true, false}) {
+			t.Errorf("written in the caller's goroutine: %v, want the first only, because the second had to wait", own)
+		}
+	})
+}
+
+func TestCommitterCloseWaitsForACallerThatWritesItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := engine.NewCommitter(engine.CommitterOptions{}, g.write)
+		go func() { _, _ = c.Commit(context.Background(), newAppend("a")) }()
+		<-g.enter
+		ctx, cancel := context.WithCancel(t.Context())
+		closed := make(chan error)
+		go func() { closed <- c.Close(ctx) }()
+		synctest.Wait()
+		select {
+		case err := <-closed:
+			t.Errorf("Close returned %v while an append is written", err)
+		default:
+		}
+		cancel()
+		if err := <-closed; !errors.Is(err, context.Canceled) {
+			t.Errorf("Close: %v", err)
+		}
+		g.leave <- struct{}{}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestCommitterCloseReturnsWhenWhatWaitedForACallerWasWithdrawn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		c := engine.NewCommitter(engine.CommitterOptions{}, g.write)
+		go func() { _, _ = c.Commit(context.Background(), newAppend("a")) }()
+		<-g.enter
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { _, _ = c.Commit(ctx, newAppend("b")) }()
+		synctest.Wait()
+		closed := make(chan error)
+		go func() { closed <- c.Close(t.Context()) }()
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		g.leave <- struct{}{}
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestCommitterCloseReturnsWhenItsContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
@@ -164,8 +268,11 @@ func TestCommitterUnderLoad(t *testing.T) {
 		wg.Go(func() {
 			for i := range 500 {
 				ctx, cancel := context.WithCancel(t.Context())
-				if i%3 == 0 {
+				switch i % 3 {
+				case 0:
 					go cancel()
+				case 1:
+					ctx = context.Background()
 				}
 				a := newAppend("s")
 				id := a.Batches[0].Events[0].ID
