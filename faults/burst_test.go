@@ -191,8 +191,8 @@ func (m *machine) ascertain(list []*attempt) []*attempt {
 		var changed error
 		a.result, a.err, changed = call(m.ctx, a.store, a.batches)
 		a.changed = errors.Join(a.changed, changed)
-		if a.err == nil && a.result.Repeated && !m.model.judge(a.batches).repeated && !stored[a.result.Position] {
-			a.result.Repeated = false // it was this one
+		if a.err == nil && !m.model.judge(a.batches).repeated && !stored[a.result.Position] {
+			a.result.Repeated = false // it was this one, now or before
 			stored[a.result.Position] = true
 		}
 	}
