@@ -1,7 +1,7 @@
 # Every target is one line; what takes more is a script in tools/ or .ci/.
 
 .DEFAULT_GOAL := help
-.PHONY: help test race lint fmt cover bench fuzz services flight replay tidy ci
+.PHONY: help test race lint fmt cover bench faults fuzz services flight replay tidy ci
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -17,6 +17,8 @@ cover: ## statement coverage of the root package, with its floor
 	tools/cover
 bench: ## every benchmark
 	go test -run '^$$' -bench . -benchmem work
+faults: ## every promise under faults, with its control: hours, ends in docs/reliability.md
+	go run ./faults/cmd/reliability -full
 fuzz: ## every fuzz test, a minute each
 	tools/fuzz 1m
 services: ## PostgreSQL for tests and examples, by Docker
