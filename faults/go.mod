@@ -3,17 +3,18 @@ module github.com/evsourcing/evsourcing/faults
 go 1.26.0
 
 require (
+	github.com/dustin/go-humanize v1.1.0
 	github.com/evsourcing/evsourcing v0.0.0
 	github.com/evsourcing/evsourcing/postgres v0.0.0
 	github.com/evsourcing/evsourcing/sqlite v0.0.0
 	github.com/google/uuid v1.6.0
+	github.com/hanwen/go-fuse/v2 v2.12.1
 	github.com/jackc/pgx/v5 v5.12.0
 	pgregory.net/rapid v1.3.0
 	zombiezen.com/go/sqlite v1.4.2
 )
 
 require (
-	github.com/dustin/go-humanize v1.1.0 // indirect
 	github.com/jackc/pgpassfile v1.0.0 // indirect
 	github.com/jackc/pgservicefile v0.0.0-20240606120523-5a60cdf6a761 // indirect
 	github.com/jackc/puddle/v2 v2.2.3 // indirect
