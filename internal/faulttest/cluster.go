@@ -23,6 +23,7 @@ type Cluster struct {
 	port      int
 	as        *syscall.Credential // PostgreSQL refuses to be root
 	databases atomic.Int64
+	process   *process // nil if the server was never started by Launch
 }
 
 // NewCluster makes a cluster in the directory, which exists, and starts its server.
