@@ -79,7 +79,7 @@ func TestAppendsWhoseRepliesAreCutSucceedOnce(t *testing.T) {
 // The connection breaks while the server still works on the append: the store repeats
 // it, and both attempts arrive.
 func TestAppendThatArrivesTwiceIsStoredOnce(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	for _, test := range []struct {
 		name     string
 		expected uint64

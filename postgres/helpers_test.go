@@ -158,3 +158,11 @@ func opener(dsn string, opts *postgres.Options) func(t *testing.T) evsourcing.Ev
 		return open(t, dsn, &o)
 	}
 }
+
+// headOf returns the version of a stream.
+func headOf(ctx context.Context, s evsourcing.EventStore, id evsourcing.StreamID) (uint64, error) {
+	for e, err := range s.Load(ctx, id, evsourcing.Range{Backward: true, Limit: 1}) {
+		return e.Version, err
+	}
+	return 0, nil
+}

@@ -1,23 +1,20 @@
 package postgres_test
 
 import (
-	"fmt"
-	"os"
+	"context"
 	"testing"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
+	"github.com/evsourcing/evsourcing/postgres"
 )
 
-// TestMain is also the main function of the processes that tests start and kill.
-func TestMain(m *testing.M) {
-	if role := os.Getenv("EVSOURCING_TEST_CHILD"); role != "" {
-		if err := child(role); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+func TestMain(m *testing.M) { faulttest.Main(m, faulttest.Roles{"open": openOnce}) }
+
+// openOnce is what a process does that opens a store.
+func openOnce(ctx context.Context, args []string) error {
+	s, err := postgres.Open(ctx, args[0], &postgres.Options{Schema: args[1]})
+	if err != nil {
+		return err
 	}
-	code := m.Run()
-	if shared != nil {
-		shared.Remove()
-	}
-	os.Exit(code)
+	return s.Close(ctx)
 }

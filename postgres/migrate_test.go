@@ -21,10 +21,10 @@ func TestManyProcessesOpenANewStoreAtOnce(t *testing.T) {
 	schema := newSchema(t, dsn)
 	var wg sync.WaitGroup
 	for range faulttest.Scale(2, 4, 16) {
-		cmd, _, errs := startChild(t, "open", dsn, schema)
+		child := faulttest.StartChild(t, "open", func(string) {}, dsn, schema)
 		wg.Go(func() {
-			if err := cmd.Wait(); err != nil {
-				t.Errorf("a process could not open the store: %v\n%s", err, errs)
+			if err := child.Failed(); err != nil {
+				t.Errorf("a process could not open the store: %v", err)
 			}
 		})
 	}
@@ -51,7 +51,7 @@ func TestManyProcessesOpenANewStoreAtOnce(t *testing.T) {
 
 // testdata/v1.sql is a dump of a store that version 1 of the schema made.
 func TestStoreOfVersionOneIsMigrated(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	for _, byHand := range []bool{false, true} {
 		dsn := c.Database(t)
 		dump, err := os.ReadFile("testdata/v1.sql")
@@ -137,7 +137,7 @@ func TestSchemaMadeByHand(t *testing.T) {
 // A dump that is restored into another cluster has the positions, and subscriptions go
 // on there.
 func TestDumpAndRestoreIntoAFreshCluster(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	from := serverDSN(t)
 	schema := newSchema(t, from)
 	s := open(t, from, &postgres.Options{Schema: schema})

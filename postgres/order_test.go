@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -50,7 +51,7 @@ func waiters(t *testing.T, dsn string) int {
 // A transaction that holds the lock, and with it a position, before it commits holds up
 // those behind it: they draw their positions after it, and no reader sees them earlier.
 func TestPositionsAreDrawnUnderTheLock(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	dsn := c.Database(t)
 	s := open(t, dsn, nil)
 	put(t, s, batch(stream("a"), 0, 1))
@@ -220,7 +221,7 @@ func TestRollbackAfterAnAppendLeavesAGapThatNobodyWaitsFor(t *testing.T) {
 
 // What others hold open must not delay subscriptions: positions are all that counts.
 func TestOpenTransactionsElsewhereDelayNobody(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	dsn, other := c.Database(t), c.Database(t)
 	s := open(t, dsn, nil)
 	put(t, s, batch(stream("a"), 0, 1))

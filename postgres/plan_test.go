@@ -10,13 +10,14 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
 // The server keeps the plan of a statement that is said often. One that was made when
 // the store was empty must do when it is full, until statistics are gathered.
 func TestPlansMadeForAnEmptyStoreDoForAFullOne(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	for _, analyzed := range []bool{false, true} {
 		dsn := c.Database(t)
 		s, err := postgres.Open(t.Context(), dsn+"?pool_max_conns=2", &postgres.Options{NoListen: true, Committers: 1})

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 )
 
@@ -46,7 +47,7 @@ func wantDenied(t *testing.T, as, sql string) {
 }
 
 func TestApplicationRoleAppendsAndChangesNoEvent(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	dsn, schema := c.Database(t), "app"
 	open(t, dsn, &postgres.Options{Schema: schema})
 	as := role(t, dsn, schema, postgres.AppGrants)
@@ -96,7 +97,7 @@ func TestApplicationRoleAppendsAndChangesNoEvent(t *testing.T) {
 }
 
 func TestReadOnlyRoleReadsEverythingAndWritesNothing(t *testing.T) {
-	c := ownCluster(t)
+	c := faulttest.SharedCluster(t)
 	dsn, schema := c.Database(t), "app"
 	owner := open(t, dsn, &postgres.Options{Schema: schema})
 	put(t, owner, batch(stream("a"), 0, 3))

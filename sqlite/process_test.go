@@ -1,30 +1,22 @@
 package sqlite
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/google/uuid"
-	zsqlite "zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
 )
 
 func init() {
 	children["append"] = appendChild
-	children["crash"] = crashChild
 }
 
 // appendChild appends events with many writers, and prints how many there are
@@ -205,164 +197,4 @@ func fill(t testing.TB, s *Store, n int) {
 		b := batch(fmt.Sprint("fill-", i), 0, 100)
 		mustAppend(t, s, b)
 	}
-}
-
-// crashChild appends, and runs an exactly-once projection beside it, until it is
-// killed. It prints the IDs of what was acknowledged.
-func crashChild(args []string) error {
-	path, seed := args[0], args[1]
-	s, err := Open(path, &Options{Logger: quiet})
-	if err != nil {
-		return err
-	}
-	var mu sync.Mutex
-	out := bufio.NewWriter(os.Stdout)
-	for w := range 8 {
-		go func() {
-			for i := 0; ; i++ {
-				a := batch(fmt.Sprint(seed, "-", w), evsourcing.AnyVersion, 1+i%3)
-				b := batch("shared", evsourcing.AnyVersion, 1)
-				if _, err := s.Append(context.Background(), a, b); err != nil {
-					fmt.Fprintln(os.Stderr, err)
-					os.Exit(1)
-				}
-				mu.Lock()
-				for _, e := range append(a.Events, b.Events...) {
-					fmt.Fprint(out, e.ID, " ")
-				}
-				fmt.Fprintln(out)
-				_ = out.Flush()
-				mu.Unlock()
-			}
-		}()
-	}
-	if err := project(context.Background(), s, false); err != nil {
-		return err
-	}
-	return errors.New("the projection has ended")
-}
-
-// project runs a projection that counts events by their streams.
-func project(ctx context.Context, s *Store, once bool) error {
-	h := s.Handler(func(_ context.Context, tx *zsqlite.Conn, msgs []evsourcing.Message) error {
-		for _, m := range msgs {
-			err := sqlitex.Execute(tx, "INSERT INTO counts VALUES (?, 1, ?) ON CONFLICT DO UPDATE SET n = n + 1, last = excluded.last",
-				&sqlitex.ExecOptions{Args: []any{m.Stream.ID, int64(m.Position)}})
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	for {
-		from, _, err := s.Checkpoint(ctx, "counts")
-		if err != nil {
-			return err
-		}
-		var msgs []evsourcing.Message
-		for e, err := range s.Events(ctx, evsourcing.Range{After: from.Position, Limit: 50}, evsourcing.Filter{}) {
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, evsourcing.Message{StoredEvent: e})
-		}
-		if len(msgs) == 0 {
-			if once {
-				return nil
-			}
-			if err := s.Wait(ctx, from.Position); err != nil {
-				return err
-			}
-			continue
-		}
-		last := msgs[len(msgs)-1]
-		to := evsourcing.Checkpoint{Position: last.Position, EventID: last.ID}
-		if err := h.HandleTx(ctx, "counts", from, to, msgs); err != nil {
-			return err
-		}
-	}
-}
-
-func TestNothingAcknowledgedIsLostWhenAProcessIsKilled(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "test.db")
-	s := openTest(t, path, nil)
-	execute(t, raw(t, path), "CREATE TABLE counts (stream TEXT PRIMARY KEY, n INTEGER, last INTEGER)")
-	closeStore(t, s)
-	acknowledged := map[uuid.UUID]bool{}
-	var batches [][]uuid.UUID
-	random := rand.New(rand.NewPCG(3, 4))
-	rounds := size(3, 10, 200)
-	for round := range rounds {
-		cmd := child(t, "crash", path, strconv.Itoa(round))
-		out := lines(t, cmd)
-		deadline := time.After(time.Duration(5+random.IntN(150)) * time.Millisecond)
-		first := make(chan struct{})
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for n := 0; out.Scan(); n++ {
-				if n == 0 {
-					close(first)
-				}
-				var b []uuid.UUID
-				for text := range strings.FieldsSeq(out.Text()) {
-					id, err := uuid.Parse(text)
-					if err != nil {
-						return // cut short by the kill
-					}
-					b = append(b, id)
-				}
-				batches = append(batches, b)
-				for _, id := range b {
-					acknowledged[id] = true
-				}
-			}
-		})
-		<-first
-		<-deadline
-		_ = cmd.Process.Kill()
-		wg.Wait()
-		_ = cmd.Wait()
-
-		s := openTest(t, path, nil)
-		stored := map[uuid.UUID]uint64{}
-		counts := map[string]int{}
-		for _, e := range all(t, s) {
-			stored[e.ID] = e.Position
-			counts[e.Stream.ID]++
-		}
-		for id := range acknowledged {
-			if stored[id] == 0 {
-				t.Fatalf("round %d: the event %v was acknowledged, and is lost", round, id)
-			}
-		}
-		if err := s.Check(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		// Each append stores one event of its own stream at least, and exactly one
-		// of the shared one behind it: none is half there.
-		shared := 0
-		for _, e := range all(t, s) {
-			if e.Stream.ID == "shared" {
-				shared++
-			}
-		}
-		if n := len(batches); shared < n {
-			t.Errorf("round %d: %d appends, and %d are there", round, n, shared)
-		}
-		if err := project(t.Context(), s, true); err != nil {
-			t.Fatal(err)
-		}
-		for _, row := range query(t, raw(t, path), "SELECT stream || ' ' || n FROM counts") {
-			id, n, _ := strings.Cut(row, " ")
-			if n != strconv.Itoa(counts[id]) {
-				t.Errorf("round %d: the projection has %s events of %s, and the log %d", round, n, id, counts[id])
-			}
-			delete(counts, id)
-		}
-		if len(counts) > 0 {
-			t.Errorf("round %d: the projection lacks %v", round, counts)
-		}
-		closeStore(t, s)
-	}
-	t.Logf("%d rounds, %d events acknowledged", rounds, len(acknowledged))
 }
