@@ -1,0 +1,151 @@
+package linear
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+)
+
+const (
+	clients       = 16
+	historyTime   = 60 * time.Second // for a history, far beyond what it takes
+	checkPatience = 60 * time.Second // for porcupine, likewise
+)
+
+// A site is a store without events, with what breaks around it.
+type site interface {
+	// endpoints returns the ways to the store; the clients are spread over them.
+	endpoints() []endpoint
+	// disturb breaks things until ctx ends.
+	disturb(ctx context.Context, h *history)
+	// calm repairs what is broken, and returns a way to the store that holds.
+	calm(ctx context.Context) (endpoint, error)
+	// close removes the store.
+	close() error
+}
+
+// run has clients use the store of a site, and returns their history of so many
+// operations at least. The last one reads all events, when everybody else has ended.
+func run(ctx context.Context, s site, clients, least int) (*history, error) {
+	ctx, cancel := context.WithTimeout(ctx, historyTime)
+	defer cancel()
+	h := &history{least: least}
+	peace, ended := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	ends := s.endpoints()
+	for i := range clients {
+		c := client{number: i, endpoint: ends[i%len(ends)], history: h}
+		wg.Go(func() { c.run(ctx) })
+	}
+	go func() {
+		wg.Wait()
+		ended()
+	}()
+	s.disturb(peace, h)
+	<-peace.Done()
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		n, _ := h.size()
+		return nil, fmt.Errorf("the history has come to %d operations: %w", n, err)
+	}
+	end, err := s.calm(ctx)
+	if err != nil {
+		return nil, err
+	}
+	last := Request{Kind: Events, Last: true}
+	p := h.record(clients, last, func() Response { return end.do(ctx, last) })
+	if p.Outcome != Done {
+		return nil, fmt.Errorf("the last reading: %s", p.Err)
+	}
+	return h, nil
+}
+
+// A tally counts what came of histories.
+type tally struct {
+	histories, repeated           int // repeated: had too few operations or ambiguous ones, and do not count
+	operations, ambiguous         int
+	conflicts, repetitions        int
+	illegal, undecided            int
+	smallest, leastAmbiguousShare float64
+	failed                        *history // an illegal or undecided one
+	stuck                         string   // where
+}
+
+// judge runs histories on sites that prepare makes, and has each checked.
+func judge(ctx context.Context, histories int, prepare func(ctx context.Context) (site, error), tell func(tally)) (n tally, err error) {
+	for n.histories < histories {
+		s, err := prepare(ctx)
+		if err != nil {
+			return n, err
+		}
+		h, err := run(ctx, s, clients, leastOperations)
+		if err = errors.Join(err, s.close()); err != nil {
+			return n, err
+		}
+		if !h.whole(1) {
+			if n.repeated++; n.repeated > 10+histories {
+				return n, fmt.Errorf("%d histories were too small", n.repeated)
+			}
+			continue
+		}
+		g := newGuide(h.operations)
+		if n.add(h, g.check(checkPatience)); n.failed == h {
+			n.stuck = g.stuck()
+		}
+		tell(n)
+	}
+	return n, nil
+}
+
+func (n *tally) add(h *history, result porcupine.CheckResult) {
+	operations, share := h.size()
+	if n.histories == 0 {
+		n.smallest, n.leastAmbiguousShare = float64(operations), share
+	}
+	n.smallest, n.leastAmbiguousShare = min(n.smallest, float64(operations)), min(n.leastAmbiguousShare, share)
+	n.histories++
+	n.operations += operations
+	n.ambiguous += h.ambiguous
+	n.conflicts += h.conflicts
+	n.repetitions += h.repetitions
+	switch result {
+	case porcupine.Ok:
+		return
+	case porcupine.Illegal:
+		n.illegal++
+	default:
+		n.undecided++
+	}
+	n.failed = h
+}
+
+// String is the figure.
+func (n tally) String() string {
+	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each; %s conflicts, %s recognised repetitions; %s illegal, %s undecided",
+		thousands(n.histories), thousands(n.operations), n.smallest, 100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare,
+		thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
+}
+
+// thousands formats a number for a reader.
+func thousands(n int) string {
+	if n < 1000 {
+		return fmt.Sprint(n)
+	}
+	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
+}
+
+// progress logs every ten seconds how far a test has come.
+func progress(t *testing.T) func(tally) {
+	last := time.Now()
+	return func(n tally) {
+		if time.Since(last) > 10*time.Second {
+			last = time.Now()
+			t.Log(n)
+		}
+	}
+}
