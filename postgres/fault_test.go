@@ -116,6 +116,40 @@ func TestAppendThatArrivesTwiceIsStoredOnce(t *testing.T) {
 	}
 }
 
+// The connection breaks while the server still works on the append, which expects a
+// version that the stream is not at yet. It may get there before the server gets on: so
+// this is no conflict, which would mean that nothing is stored.
+func TestAppendThatMayYetFitIsUncertain(t *testing.T) {
+	dsn := ownCluster(t).Database(t)
+	proxy, through := faulttest.NewProxy(t, dsn)
+	var requests atomic.Int64
+	proxy.Request = func() bool { return requests.Add(1) == 1 }
+	s := open(t, through, quiet(postgres.Options{NoListen: true}))
+	_, tx := holder(t, dsn)
+	do(t, tx, fmt.Sprintf(positionLock, "evsourcing"))
+	b := marked(stream("a"), 1, 2)
+	if _, err := s.Append(t.Context(), b); !errors.Is(err, evsourcing.ErrUncertain) || errors.Is(err, evsourcing.ErrConflict) {
+		t.Errorf("Append returned %v", err)
+	}
+	if n := waiters(t, dsn); n != 1 {
+		t.Fatalf("%d attempts wait for the lock", n)
+	}
+	do(t, tx, `INSERT INTO evsourcing.events (position, version, time, id, type, stream, topic, content_type, data)
+		VALUES (nextval('evsourcing.positions'), 1, 0, gen_random_uuid(), 'test', 'a', 'test.happened', '', '')`)
+	do(t, tx, "COMMIT")
+	eventually(t, "the attempt is stored", func() bool {
+		return query[int](t, dsn, "SELECT count(*) FROM evsourcing.events") == 3
+	})
+	if r, err := s.Append(t.Context(), b); err != nil || !r.Repeated || r.Versions[0] != 3 {
+		t.Errorf("repeated, it returned %+v, %v", r, err)
+	}
+	// Where it can't fit any more, whatever the server still does, it is a conflict.
+	requests.Store(0)
+	if _, err := s.Append(t.Context(), marked(stream("a"), 2, 2)); !errors.Is(err, evsourcing.ErrConflict) {
+		t.Errorf("an append to a version that has passed returned %v", err)
+	}
+}
+
 // A caller that does not wait for what is found out gets ErrUncertain, and may repeat.
 func TestAppendIsUncertainWhenTheDatabaseStaysAway(t *testing.T) {
 	dsn := serverDSN(t)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -47,6 +48,12 @@ func (f *found) Find(id uuid.UUID) (engine.Place, bool, error) {
 }
 
 func (f *found) Version(id evsourcing.StreamID) (uint64, error) { return f.versions[id], nil }
+
+// beyond reports whether a stream is beyond the version that an append expects, so that
+// it can't be stored any more.
+func (f *found) beyond(a *engine.Append) bool {
+	return slices.ContainsFunc(a.Batches, func(b evsourcing.Batch) bool { return f.versions[b.Stream] > b.Expected })
+}
 
 // lookUp finds what there is to know about appends.
 func (s *Store) lookUp(ctx context.Context, q querier, appends []*engine.Append) (*found, error) {

@@ -164,6 +164,9 @@ func (w *writing) judge(ctx context.Context) error {
 		}
 		if w.unsure[a] {
 			result.Repeated = false // this call has stored it, as far as anybody knows
+			if errors.Is(err, evsourcing.ErrConflict) && !l.beyond(a) {
+				err = fmt.Errorf("%w: postgres: the server may still work on it: %v", evsourcing.ErrUncertain, err) // and it is no conflict yet
+			}
 		}
 		a.Result, a.Err = result, err
 	}
