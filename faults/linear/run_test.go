@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -50,8 +49,8 @@ func run(ctx context.Context, s site, clients, least int) (*history, error) {
 	<-peace.Done()
 	wg.Wait()
 	if err := ctx.Err(); err != nil {
-		n, _ := h.size()
-		return nil, fmt.Errorf("the history has come to %d operations: %w", n, err)
+		n, ambiguous := h.size()
+		return nil, fmt.Errorf("the history has come to %d operations, of which %.1f %% are ambiguous: %w", n, 100*ambiguous, err)
 	}
 	end, err := s.calm(ctx)
 	if err != nil {
@@ -76,30 +75,28 @@ type tally struct {
 	stuck                         string   // where
 }
 
-// judge runs histories on sites that prepare makes, and has each checked.
-func judge(ctx context.Context, histories int, prepare func(ctx context.Context) (site, error), tell func(tally)) (n tally, err error) {
-	for n.histories < histories {
+// judge runs a history on a site that prepare makes, has it checked, and counts it. One
+// that is too small does not count, and is repeated.
+func (n *tally) judge(ctx context.Context, prepare func(context.Context) (site, error)) error {
+	for range 10 {
 		s, err := prepare(ctx)
 		if err != nil {
-			return n, err
+			return err
 		}
 		h, err := run(ctx, s, clients, leastOperations)
 		if err = errors.Join(err, s.close()); err != nil {
-			return n, err
+			return err
 		}
-		if !h.whole(1) {
-			if n.repeated++; n.repeated > 10+histories {
-				return n, fmt.Errorf("%d histories were too small", n.repeated)
+		if h.whole(1) {
+			g := newGuide(h.operations)
+			if n.add(h, g.check(checkPatience)); n.failed == h {
+				n.stuck = g.stuck()
 			}
-			continue
+			return nil
 		}
-		g := newGuide(h.operations)
-		if n.add(h, g.check(checkPatience)); n.failed == h {
-			n.stuck = g.stuck()
-		}
-		tell(n)
+		n.repeated++
 	}
-	return n, nil
+	return errors.New("ten histories in a row were too small")
 }
 
 func (n *tally) add(h *history, result porcupine.CheckResult) {
@@ -126,9 +123,9 @@ func (n *tally) add(h *history, result porcupine.CheckResult) {
 
 // String is the figure.
 func (n tally) String() string {
-	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each; %s conflicts, %s recognised repetitions; %s illegal, %s undecided",
+	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each; %s repeated for want of them; %s conflicts, %s recognised retries; %s illegal, %s undecided",
 		thousands(n.histories), thousands(n.operations), n.smallest, 100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare,
-		thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
+		thousands(n.repeated), thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
 }
 
 // thousands formats a number for a reader.
@@ -137,15 +134,4 @@ func thousands(n int) string {
 		return fmt.Sprint(n)
 	}
 	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
-}
-
-// progress logs every ten seconds how far a test has come.
-func progress(t *testing.T) func(tally) {
-	last := time.Now()
-	return func(n tally) {
-		if time.Since(last) > 10*time.Second {
-			last = time.Now()
-			t.Log(n)
-		}
-	}
 }
