@@ -18,9 +18,11 @@
 // A history has at least 300 operations, of which at least 5 % are ambiguous. Its last
 // operation reads the whole log.
 //
-//	go test ./linear                       # 8 to 40 histories of each store
-//	EVSOURCING_FULL=1 go test -v -timeout 1h ./linear   # 1,000 of each
+//	go test -short ./linear   # 2 to 10 histories of each store
+//	go test ./linear          # 5 to 40
+//	EVSOURCING_FULL=1 go test -v -timeout 2h ./linear   # 1,000
 //
 // The controls put a bug into the same stores, and pass only if histories become
-// illegal. TestModel and TestHints hold the checker itself to account.
+// illegal. TestGuide holds the checker itself to account: it is porcupine with advice,
+// and has to judge as it does without.
 package linear

@@ -48,7 +48,7 @@ func compare(ctx context.Context, rounds int, guided func([]porcupine.Operation)
 
 // The guide judges as the model alone does.
 func TestGuide(t *testing.T) {
-	legal, illegal, undecided, differ, err := compare(t.Context(), faulttest.Scale(5, 20, 1000), func(o []porcupine.Operation) porcupine.CheckResult {
+	legal, illegal, undecided, differ, err := compare(t.Context(), faulttest.Scale(4, 10, 500), func(o []porcupine.Operation) porcupine.CheckResult {
 		return newGuide(o).check(checkPatience)
 	})
 	t.Attr("figure", fmt.Sprintf("the checker: %s legal and %s illegal small histories (%d undecided) judged with and without advice, %d judgements differ",
@@ -63,7 +63,7 @@ func TestGuide(t *testing.T) {
 
 // The same with a checker to which an append without an answer has not happened.
 func TestGuideControl(t *testing.T) {
-	legal, illegal, _, differ, err := compare(t.Context(), faulttest.Scale(5, 10, 100), func(o []porcupine.Operation) porcupine.CheckResult {
+	legal, illegal, _, differ, err := compare(t.Context(), faulttest.Scale(2, 5, 100), func(o []porcupine.Operation) porcupine.CheckResult {
 		o = slices.DeleteFunc(slices.Clone(o), func(o porcupine.Operation) bool { return o.Output.(Response).Outcome == Ambiguous })
 		return newGuide(o).check(checkPatience)
 	})

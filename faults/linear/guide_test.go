@@ -31,7 +31,6 @@ type guide struct {
 	storers map[int][]int
 	// furthest is the state in which most is done, to say where the search ends.
 	furthest guided
-	count    int
 }
 
 // newGuide returns the guide for a history whose last operation has read everything.
@@ -87,7 +86,10 @@ func (g *guide) check(patience time.Duration) porcupine.CheckResult {
 		numbered[i].Input = i
 	}
 	return porcupine.CheckOperationsTimeout(porcupine.Model{
-		Init:  func() any { return g.advise(state{}, make([]bool, len(g.operations))) },
+		Init: func() any {
+			g.furthest = g.advise(state{}, make([]bool, len(g.operations)))
+			return g.furthest
+		},
 		Equal: func(a, b any) bool { return a.(guided).equal(b.(guided).state) },
 		Hash:  func(s any) uint64 { return uint64(len(s.(guided).log)) },
 		Step: func(was, number, _ any) (bool, any) {
@@ -106,8 +108,8 @@ func (g *guide) check(patience time.Duration) porcupine.CheckResult {
 			done := slices.Clone(s.done)
 			done[i] = true
 			next := g.advise(now, done)
-			if n := count(done); n > g.count {
-				g.furthest, g.count = next, n
+			if count(done) > count(g.furthest.done) {
+				g.furthest = next
 			}
 			return true, next
 		},

@@ -148,7 +148,7 @@ func (s *postgresSite) close() error {
 // during a commit.
 func TestPostgres(t *testing.T) {
 	w := newPostgresWorld(t)
-	prove(t, faulttest.Scale(3, 8, 1000), w.prepare(sound), func() string {
+	prove(t, faulttest.Scale(2, 5, 1000), w.prepare(sound), func() string {
 		return fmt.Sprintf("connections cut %s times, the server killed %s times", thousands(int(w.cuts.Load())), thousands(w.kills))
 	})
 }

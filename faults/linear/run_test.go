@@ -66,7 +66,8 @@ func run(ctx context.Context, s site, clients, least int) (*history, error) {
 
 // A tally counts what came of histories.
 type tally struct {
-	histories, repeated           int // repeated: had too few operations or ambiguous ones, and do not count
+	histories                     int
+	extended, repeated            int // for want of ambiguous operations: went on beyond their size, or do not count
 	operations, ambiguous         int
 	conflicts, repetitions        int
 	illegal, undecided            int
@@ -107,6 +108,9 @@ func (n *tally) add(h *history, result porcupine.CheckResult) {
 	n.smallest, n.leastAmbiguousShare = min(n.smallest, float64(operations)), min(n.leastAmbiguousShare, share)
 	n.histories++
 	n.operations += operations
+	if operations > leastOperations+2*clients {
+		n.extended++
+	}
 	n.ambiguous += h.ambiguous
 	n.conflicts += h.conflicts
 	n.repetitions += h.repetitions
@@ -123,9 +127,11 @@ func (n *tally) add(h *history, result porcupine.CheckResult) {
 
 // String is the figure.
 func (n tally) String() string {
-	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each; %s repeated for want of them; %s conflicts, %s recognised retries; %s illegal, %s undecided",
-		thousands(n.histories), thousands(n.operations), n.smallest, 100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare,
-		thousands(n.repeated), thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
+	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each (for that, %s were extended, %s repeated); "+
+		"%s conflicts, %s recognised retries; %s illegal, %s undecided",
+		thousands(n.histories), thousands(n.operations), n.smallest,
+		100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare, thousands(n.extended), thousands(n.repeated),
+		thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
 }
 
 // thousands formats a number for a reader.

@@ -76,7 +76,7 @@ func (s *sqliteSite) close() error {
 // of them are killed, and contexts end during a commit.
 func TestSQLite(t *testing.T) {
 	var kills atomic.Int64
-	prove(t, faulttest.Scale(3, 8, 1000), prepareSQLite(&kills, sound), func() string {
+	prove(t, faulttest.Scale(2, 5, 1000), prepareSQLite(&kills, sound), func() string {
 		return thousands(int(kills.Load())) + " processes killed"
 	})
 }
