@@ -43,5 +43,5 @@ func TestMemory(t *testing.T) {
 
 // The same with stores that have one bug each.
 func TestMemoryControl(t *testing.T) {
-	disprove(t, faulttest.Scale(1, 3, 50), prepareMemory)
+	disprove(t, faulttest.Scale(1, 3, 20), prepareMemory)
 }

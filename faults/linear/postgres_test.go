@@ -51,7 +51,7 @@ func newPostgresWorld(t *testing.T) *postgresWorld {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cluster = faulttest.NewCluster(t, dir)
+		cluster = faulttest.NewCluster(t, dir, "fsync = off") // the server is killed, not the machine
 	}
 	w := &postgresWorld{t: t}
 	dsn := cluster.DSN("postgres")
@@ -156,5 +156,5 @@ func TestPostgres(t *testing.T) {
 // The same with stores that have one bug each.
 func TestPostgresControl(t *testing.T) {
 	w := newPostgresWorld(t)
-	disprove(t, faulttest.Scale(1, 1, 20), w.prepare)
+	disprove(t, faulttest.Scale(1, 1, 5), w.prepare)
 }

@@ -84,7 +84,7 @@ func TestSQLite(t *testing.T) {
 // The same with stores that have one bug each, in the process that is not killed.
 func TestSQLiteControl(t *testing.T) {
 	var kills atomic.Int64
-	disprove(t, faulttest.Scale(1, 1, 20), func(spoil func(store) store) func(context.Context) (site, error) {
+	disprove(t, faulttest.Scale(1, 1, 5), func(spoil func(store) store) func(context.Context) (site, error) {
 		return prepareSQLite(&kills, spoil)
 	})
 }
