@@ -1,10 +1,18 @@
 // Package bench has the benchmarks of evsourcing, each with its floor: what the
-// same work costs without the library, measured in the same run. Compare ratios
-// and not times, because times differ between machines and from run to run:
+// same work costs without the library, measured directly before or after it. The
+// names say which lines belong together:
 //
-//	go test -run '^$' -bench . -count 6 ./bench
+//	BenchmarkLoad/engine=sqlite/events=1000/floor
+//	BenchmarkLoad/engine=sqlite/events=1000/ours
 //
-// The floors are: for saving, encoding the payload, a UUID, the clock and an
-// insertion into a map; for loading, json.Unmarshal of the payloads; for
-// publishing, a hop over a buffered channel.
+// Compare ratios and not times, because times differ between machines and from
+// one minute to the next. An operation handles as many events as the metric
+// events/op says, or one. The comment of each benchmark says what its floor is.
+//
+//	go test -run '^$' -bench . -rounds 6 ./bench           # rounds: see main_test.go
+//	go test -run '^$' -bench . -short ./bench              # small stores
+//	EVSOURCING_FULL=1 go test -run '^$' -bench Scale ./bench -timeout 0
+//
+// The program [github.com/evsourcing/evsourcing/bench/cmd/report] runs them all,
+// keeps the output in bench/results and makes docs/benchmarks.md of it.
 package bench

@@ -2,150 +2,143 @@ package bench
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"testing"
-	"time"
 
 	"github.com/evsourcing/evsourcing"
-	"github.com/google/uuid"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
-// What an operation costs must not depend on how much there is.
-
-// sizes are the steps of each curve; with -short, its beginning.
-func sizes() []int {
-	if testing.Short() {
-		return []int{1e3, 1e4}
+// scales returns how many events there are in the stores of different sizes: with
+// -short 10,000, up to a million by default, and to ten million with
+// EVSOURCING_FULL=1.
+func scales() (list []int) {
+	for n := 10_000; n <= faulttest.Scale(1e4, 1e6, 1e7); n *= 10 {
+		list = append(list, n)
 	}
-	return []int{1e3, 1e4, 1e5, 1e6}
+	return list
 }
 
-// BenchmarkScaleAppendEvents saves an event to a stream that has many.
-func BenchmarkScaleAppendEvents(b *testing.B) {
-	for _, n := range sizes() {
-		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
-			ctx := context.Background()
-			repo := newRepository(evsourcing.NewMemoryStore())
-			a := fill(b, repo, "one", n)
-			b.ReportAllocs()
-			for b.Loop() {
-				evsourcing.Record(a, landing)
-				if err := repo.Save(ctx, a); err != nil {
-					b.Fatal(err)
+// BenchmarkScale appends to, loads from and reads stores of different sizes, which
+// have streams of 20 events each that lie apart: what an operation costs must not
+// depend on how much there is. Appending is by 64 writers, in memory by one. The
+// floors are those of [BenchmarkAppend], by one writer into an empty table in the
+// durable engines, and [BenchmarkRead], of the same rows.
+func BenchmarkScale(b *testing.B) {
+	const length = 20
+	eachEngine(b, true, func(b *testing.B, e engine) {
+		for _, events := range scales() {
+			b.Run(fmt.Sprintf("events=%d", events), func(b *testing.B) {
+				streams := events / length
+				open := func(b *testing.B) bed {
+					return e.kept(b, fmt.Sprint("scale-", events), func(s store) { fillMixed(b, s, streams, length) })
 				}
-			}
-		})
-	}
+				b.Run("op=load", func(b *testing.B) {
+					s := open(b)
+					compare(b, func(b *testing.B) {
+						warm(b, s.bare)
+						for b.Loop() {
+							countRows(b, length, func(f func([]byte)) error { return s.bare.load(b.Context(), streamID(rand.N(streams)), f) })
+						}
+						many(b, length)
+					}, func(b *testing.B) {
+						for b.Loop() {
+							countStream(b, s.store, streamID(rand.N(streams)), length)
+						}
+						many(b, length)
+					})
+				})
+				b.Run("op=read", func(b *testing.B) {
+					s := open(b)
+					compare(b, func(b *testing.B) { scans(b, s.bare) }, func(b *testing.B) { reads(b, s.store) })
+				})
+				b.Run("op=append", func(b *testing.B) {
+					s := open(b)
+					n := 64
+					if e.name == "memory" {
+						n = 1
+					}
+					empty := e.kept(b, "empty", func(store) {})
+					compare(b, func(b *testing.B) { inserts(b, empty.bare, 1, payload) }, func(b *testing.B) { appends(b, s.store, n, payload) })
+				})
+			})
+		}
+	})
 }
 
-// BenchmarkScaleAppendStreams saves an event to a random one of many streams.
-func BenchmarkScaleAppendStreams(b *testing.B) {
-	for _, n := range sizes() {
+// scans reads the whole log by the driver. It has grown in an earlier round.
+func scans(b *testing.B, s bare) {
+	warm(b, s)
+	n := 0
+	for b.Loop() {
+		n = 0
+		if err := s.scan(b.Context(), func([]byte) { n++ }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	many(b, n)
+}
+
+// reads reads the whole log, and reports the most memory that the heap had
+// meanwhile.
+func reads(b *testing.B, log evsourcing.Log) {
+	runtime.GC()
+	var m runtime.MemStats
+	peak, n := uint64(0), 0
+	for b.Loop() {
+		n = 0
+		for _, err := range log.Events(b.Context(), evsourcing.Range{}, evsourcing.Filter{}) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			if n++; n%10_000 == 0 {
+				runtime.ReadMemStats(&m)
+				peak = max(peak, m.HeapAlloc)
+			}
+		}
+	}
+	many(b, n)
+	b.ReportMetric(float64(peak)/(1<<20), "peak-heap-MiB")
+}
+
+// BenchmarkScaleStreams appends an event to a random one of many streams in memory.
+// The floor is a Go map of as many counters, which shows what a random access
+// costs.
+func BenchmarkScaleStreams(b *testing.B) {
+	for _, n := range lengths(1e6) {
+		if n < 1000 {
+			continue
+		}
 		b.Run(fmt.Sprintf("streams=%d", n), func(b *testing.B) {
-			ctx := context.Background()
-			repo := newRepository(evsourcing.NewMemoryStore())
-			aggregates := make([]*flight, n)
-			for i := range aggregates {
-				aggregates[i] = fill(b, repo, streamName(i), 1)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				a := aggregates[rand.N(n)]
-				evsourcing.Record(a, landing)
-				if err := repo.Save(ctx, a); err != nil {
-					b.Fatal(err)
+			name := func(i int) string { return fmt.Sprintf("%036d", i) }
+			compare(b, func(b *testing.B) {
+				heads := map[string]*uint64{}
+				for i := range n {
+					heads[name(i)] = new(uint64)
 				}
-			}
-		})
-	}
-}
-
-// BenchmarkScaleStoreStreams is the store's part of it, without aggregates that
-// are themselves a million objects for caches and collector. Its floor is a Go
-// map of the streams' heads, which shows what a random access costs.
-func BenchmarkScaleStoreStreams(b *testing.B) {
-	for _, n := range sizes() {
-		name := func(i int) string { return fmt.Sprintf("%036d", i) }
-		b.Run(fmt.Sprintf("floor/streams=%d", n), func(b *testing.B) {
-			heads := map[string]*uint64{}
-			for i := range n {
-				heads[name(i)] = new(uint64)
-			}
-			for b.Loop() {
-				*heads[name(rand.N(n))]++
-			}
-		})
-		b.Run(fmt.Sprintf("memory/streams=%d", n), func(b *testing.B) {
-			ctx := context.Background()
-			store := evsourcing.NewMemoryStore()
-			var id [16]byte
-			events := []evsourcing.StoredEvent{{Topic: "t", Data: []byte(`{"airport":"CDG","from":"JFK","delay":12}`), Time: time.Now()}}
-			add := func(stream int) {
-				binary.BigEndian.PutUint64(id[:8], rand.Uint64())
-				binary.BigEndian.PutUint64(id[8:], rand.Uint64())
-				events[0].ID = uuid.UUID(id)
-				batch := evsourcing.Batch{
-					Stream:   evsourcing.StreamID{Type: "flight", ID: name(stream)},
-					Expected: evsourcing.AnyVersion, Events: events,
+				for b.Loop() {
+					*heads[name(rand.N(n))]++
 				}
-				if _, err := store.Append(ctx, batch); err != nil {
-					b.Fatal(err)
+			}, func(b *testing.B) {
+				s := evsourcing.NewMemoryStore()
+				add := func(i int) {
+					batch := evsourcing.Batch{
+						Stream: evsourcing.StreamID{Type: "flight", ID: name(i)}, Expected: evsourcing.AnyVersion,
+						Events: []evsourcing.StoredEvent{newEvent(0, payload)},
+					}
+					if _, err := s.Append(context.Background(), batch); err != nil {
+						b.Fatal(err)
+					}
 				}
-			}
-			for i := range n {
-				add(i)
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				add(rand.N(n))
-			}
-		})
-	}
-}
-
-// BenchmarkScaleLoad loads an aggregate with many events; an operation is one
-// event.
-func BenchmarkScaleLoad(b *testing.B) {
-	for _, n := range sizes() {
-		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
-			repo := newRepository(evsourcing.NewMemoryStore())
-			fill(b, repo, "one", n)
-			benchmarkLoad(b, repo, "one", n)
-		})
-	}
-}
-
-// BenchmarkScaleLoadStreams loads random ones of many streams with 10 events
-// each; an operation is one event.
-func BenchmarkScaleLoadStreams(b *testing.B) {
-	const events = 10
-	for _, n := range sizes() {
-		b.Run(fmt.Sprintf("streams=%d", n), func(b *testing.B) {
-			ctx := context.Background()
-			repo := newRepository(evsourcing.NewMemoryStore())
-			for i := range n {
-				fill(b, repo, streamName(i), events)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for i := 0; i < b.N; i += events {
-				if _, err := repo.Load(ctx, streamName(rand.N(n))); err != nil {
-					b.Fatal(err)
+				for i := range n {
+					add(i)
 				}
-			}
-		})
-	}
-}
-
-// BenchmarkScaleSubscriptions publishes to a bus with many subscriptions, one of
-// which matches.
-func BenchmarkScaleSubscriptions(b *testing.B) {
-	for _, n := range []int{10, 100, 1000} {
-		b.Run(fmt.Sprintf("subscriptions=%d", n), func(b *testing.B) {
-			bus, done := listeningBus(b, 1, n-1)
-			benchmarkPublish(b, bus, done, messages(64))
+				for b.Loop() {
+					add(rand.N(n))
+				}
+			})
 		})
 	}
 }

@@ -1,108 +1,104 @@
 package bench
 
 import (
-	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
-// BenchmarkSnapshotLoad loads an aggregate of 100,999 events, of which the last
-// 999 are not in its snapshot, and beside it one of 1,000 events without
-// snapshots, which is the floor. An operation is one load.
-func BenchmarkSnapshotLoad(b *testing.B) {
+// BenchmarkSnapshot loads an aggregate of 100,999 events with snapshots every
+// 1,000, of which the last 999 are not in one, and without; one of 1,000 events
+// without snapshots; and one whose newest version has a snapshot in memory, which
+// is what this library has for a cache of aggregates. The floor is to decode the
+// snapshot and the events after it. An operation is a load.
+func BenchmarkSnapshot(b *testing.B) {
 	const every = 1000
-	events := 100 * every
-	if testing.Short() {
-		events = 5 * every
-	}
+	events := faulttest.Scale(5, 100, 100) * every
 	store := evsourcing.NewMemoryStore()
-	plain := newRepository(store)
-	fill(b, plain, "short", every)
-	fill(b, plain, "long", events)
-	options := &evsourcing.RepositoryOptions{Snapshots: store, SnapshotEvery: every}
-	repo := evsourcing.NewRepository[flight]("flight", store, evsourcing.NewRegistry(landed{}), options)
-	if err := plain.Save(context.Background(), record(snapshot(b, repo, "long"), every-1)); err != nil {
+	plain := newRepository(store, nil)
+	fill(b, plain, "short", every, landing)
+	fill(b, plain, "long", events, landing)
+	snapshots := newRepository(store, &evsourcing.RepositoryOptions{Snapshots: store, SnapshotEvery: every})
+	a := snapshot(b, snapshots, "long")
+	state, err := json.Marshal(a)
+	if err != nil {
 		b.Fatal(err)
 	}
-	s, _, err := store.LoadSnapshot(context.Background(), evsourcing.StreamID{Type: "flight", ID: "long"})
-	if err != nil || s.Version != uint64(events) {
-		b.Fatalf("the snapshot is at version %d, want %d (error: %v)", s.Version, events, err)
-	}
-	b.Run("floor", func(b *testing.B) { benchmarkWholeLoad(b, plain, "short", every) })
-	b.Run("snapshot", func(b *testing.B) { benchmarkWholeLoad(b, repo, "long", events+every-1) })
-}
-
-// BenchmarkSnapshotCache loads an aggregate of 1,000 events whose newest version
-// has a snapshot in a MemoryStore, which is what this library has for a cache of
-// aggregates. The floors are what no cache saves: reading the stream's end, to
-// know whether it has moved on, and a copy, by encoding/json, because aggregates
-// can't be shared.
-func BenchmarkSnapshotCache(b *testing.B) {
-	const events = 1000
-	ctx := context.Background()
-	store := evsourcing.NewMemoryStore()
-	fill(b, newRepository(store), "one", events)
-	options := &evsourcing.RepositoryOptions{Snapshots: evsourcing.NewMemoryStore(), SnapshotEvery: 1}
-	repo := evsourcing.NewRepository[flight]("flight", store, evsourcing.NewRegistry(landed{}), options)
-	a := snapshot(b, repo, "one")
-	b.Run("read", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			for _, err := range store.Load(ctx, evsourcing.StreamID{Type: "flight", ID: "one"}, evsourcing.Range{After: events - 1}) {
-				if err != nil {
-					b.Fatal(err)
-				}
-			}
-		}
-	})
-	b.Run("copy", func(b *testing.B) {
-		data, err := json.Marshal(a)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.ReportAllocs()
-		for b.Loop() {
-			if err := json.Unmarshal(data, &flight{}); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("snapshot", func(b *testing.B) { benchmarkWholeLoad(b, repo, "one", events) })
-	b.Run("replay", func(b *testing.B) { benchmarkWholeLoad(b, newRepository(store), "one", events) })
-}
-
-// record records n more events.
-func record(a *flight, n int) *flight {
-	for range n {
+	for range every - 1 {
 		evsourcing.Record(a, landing)
 	}
-	return a
+	if err := plain.Save(b.Context(), a); err != nil {
+		b.Fatal(err)
+	}
+	if s, _, err := store.LoadSnapshot(b.Context(), evsourcing.StreamID{Type: "flight", ID: "long"}); err != nil || s.Version != uint64(events) {
+		b.Fatalf("the snapshot is at version %d, want %d (error: %v)", s.Version, events, err)
+	}
+	cache := newRepository(store, &evsourcing.RepositoryOptions{Snapshots: evsourcing.NewMemoryStore(), SnapshotEvery: 1})
+	snapshot(b, cache, "short")
+
+	for _, c := range []struct {
+		name   string
+		repo   *evsourcing.Repository[flight]
+		id     string
+		events int // of the aggregate
+		decode int // how many of them are decoded
+	}{
+		{"off", plain, "short", every, every},
+		{"off", plain, "long", events + every - 1, events + every - 1},
+		{"on", snapshots, "long", events + every - 1, every - 1},
+		{"each", cache, "short", every, 0},
+	} {
+		b.Run(fmt.Sprintf("snapshots=%s/events=%d", c.name, c.events), func(b *testing.B) {
+			compare(b, func(b *testing.B) {
+				for b.Loop() {
+					if c.decode < c.events {
+						if err := json.Unmarshal(state, &flight{}); err != nil {
+							b.Fatal(err)
+						}
+					}
+					decodeTimes(b, payload, c.decode)
+				}
+			}, func(b *testing.B) {
+				loads(b, c.repo, c.id, c.events)
+				many(b, 1)
+			})
+		})
+	}
+}
+
+// BenchmarkSnapshotSave saves one event after the other to a stream, without
+// snapshots and with one every 100 events, which is taken in the background.
+func BenchmarkSnapshotSave(b *testing.B) {
+	for _, every := range []int{0, 100} {
+		b.Run(fmt.Sprintf("every=%d", every), func(b *testing.B) {
+			compare(b, func(b *testing.B) { bareSaves(b, evsourcing.JSON{}, landing) }, func(b *testing.B) {
+				store := evsourcing.NewMemoryStore()
+				opts := &evsourcing.RepositoryOptions{}
+				if every > 0 {
+					opts.Snapshots, opts.SnapshotEvery = store, every
+				}
+				repo := newRepository(store, opts)
+				saves(b, repo, landing)
+				if err := repo.Close(b.Context()); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
 }
 
 // snapshot loads the aggregate and waits for the snapshot that this asks for.
-func snapshot(tb testing.TB, repo *evsourcing.Repository[flight], id string) *flight {
-	tb.Helper()
-	a, err := repo.Load(context.Background(), id)
+func snapshot(b *testing.B, repo *evsourcing.Repository[flight], id string) *flight {
+	b.Helper()
+	a, err := repo.Load(b.Context(), id)
 	if err != nil {
-		tb.Fatal(err)
+		b.Fatal(err)
 	}
-	if err := repo.Close(context.Background()); err != nil {
-		tb.Fatal(err)
+	if err := repo.Close(b.Context()); err != nil {
+		b.Fatal(err)
 	}
 	return a
-}
-
-func benchmarkWholeLoad(b *testing.B, repo *evsourcing.Repository[flight], id string, count int) {
-	b.ReportAllocs()
-	for b.Loop() {
-		a, err := repo.Load(context.Background(), id)
-		if err != nil {
-			b.Fatal(err)
-		}
-		if a.Count != count {
-			b.Fatalf("%d events were applied, want %d", a.Count, count)
-		}
-	}
 }
