@@ -51,6 +51,8 @@ func keep[T any](key string, make func() (T, func())) T {
 // compare measures the floor, which is what the work costs without the library,
 // and the library, one directly after the other, as the sub-benchmarks floor and
 // ours of the current one. An operation must be the same amount of work in both.
+// Beside the time that has passed stands the time that the process was running,
+// which other processes disturb less.
 func compare(b *testing.B, floor, ours func(b *testing.B)) {
 	sides := []struct {
 		name string
@@ -62,7 +64,10 @@ func compare(b *testing.B, floor, ours func(b *testing.B)) {
 	for _, side := range sides {
 		b.Run(side.name, func(b *testing.B) {
 			b.ReportAllocs()
+			began := cpuTime()
 			side.f(b)
+			// With what f does before and after, so not for those that prepare a lot.
+			b.ReportMetric(float64(cpuTime()-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
 }

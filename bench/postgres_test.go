@@ -39,6 +39,7 @@ func openPostgres(b *testing.B, writers int) (bed, func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	connect(b, pool)
 	schema := fmt.Sprintf("bench_%d_%d", os.Getpid(), schemas.Add(1))
 	s, err := postgres.New(b.Context(), ours, &postgres.Options{Schema: schema})
 	if err != nil {
@@ -51,6 +52,18 @@ func openPostgres(b *testing.B, writers int) (bed, func()) {
 		warn(err)
 		pool.Close()
 		ours.Close()
+	}
+}
+
+// connect makes all connections of the pool, so that nobody waits for one later.
+func connect(b *testing.B, pool *pgxpool.Pool) {
+	b.Helper()
+	for range pool.Config().MaxConns {
+		conn, err := pool.Acquire(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer conn.Release()
 	}
 }
 

@@ -1,0 +1,231 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// checkName is the file of results that checks compare with.
+const checkName = "check"
+
+const (
+	// checkRuns is how often a baseline is measured, by other processes: between
+	// them the ratios differ more than within one.
+	checkRuns   = 6
+	checkRounds = 7
+	// checkTries is how often a row is measured before it has failed.
+	checkTries = 4
+)
+
+// checked are the rows of the quick check, and how many operations are measured at
+// once: always as many, because what is cold is slower. They are measured with small
+// stores, and databases in memory, if there is a place for files there: what is
+// compared is what the library costs, and not the disk.
+var checked = []struct {
+	row        string
+	operations int
+}{
+	{canary, 20_000},
+	{"Save/case=bus", 20_000},
+	{"Save/case=transaction", 5000},
+	{"Append/engine=memory/writers=1", 20_000},
+	{"Publish/reactors=1/streams=64", 20_000},
+	{"Publish/reactors=8/streams=64", 5000},
+	{"Load/engine=memory/events=1000", 30},
+	{"Load/engine=sqlite/events=1000", 30},
+	{"Load/engine=postgres/events=1000", 30},
+	{"Snapshot/snapshots=on/events=5999", 30},
+	{"CatchUp/engine=memory/case=all", 5},
+	{"CatchUp/engine=memory/case=filtered-99%", 30},
+	{"Projection/engine=sqlite", 5},
+	{"Projection/engine=postgres", 5},
+	{"Append/engine=sqlite/writers=1", 500},
+	{"Append/engine=sqlite/writers=64", 5000},
+	{"Append/engine=postgres/writers=1", 100},
+	{"Append/engine=postgres/writers=16", 500},
+}
+
+// canary is the row whose floor shows how busy the machine is: it needs a processor
+// and nothing else.
+const canary = "Save/case=alone"
+
+// measureChecked measures some of the rows, in a process for each number of
+// operations. Peers are left out.
+func measureChecked(ctx context.Context, t *testBinary, rows map[string]bool, out io.Writer) error {
+	patterns := map[int][]string{}
+	var counts []int
+	for _, c := range checked {
+		if rows[c.row] {
+			parts := strings.Split(c.row, "/")
+			parts[0] = "Benchmark" + parts[0]
+			if patterns[c.operations] == nil {
+				counts = append(counts, c.operations)
+			}
+			patterns[c.operations] = append(patterns[c.operations], "^"+strings.Join(append(parts, "(floor|ours)"), "$/^")+"$")
+		}
+	}
+	for _, n := range counts {
+		err := t.run(ctx, false, out, []string{
+			"-short", "-run", "^$", "-bench", strings.Join(patterns[n], "|"), "-benchtime", strconv.Itoa(n) + "x", "-rounds", strconv.Itoa(checkRounds),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// memoryDir makes a directory in memory, or elsewhere if there is no such place.
+func memoryDir() (string, error) {
+	const shm = "/dev/shm"
+	if info, err := os.Stat(shm); err == nil && info.IsDir() {
+		if dir, err := os.MkdirTemp(shm, "bench-"); err == nil {
+			return dir, nil
+		}
+	}
+	return os.MkdirTemp("", "bench-")
+}
+
+// makeBaseline measures the ratios to compare with.
+func makeBaseline(ctx context.Context, root string) error {
+	dir, err := memoryDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	machine, err := describeMachine(ctx, root, dir)
+	if err != nil {
+		return err
+	}
+	t, err := build(ctx, filepath.Join(root, "bench"), dir)
+	if err != nil {
+		return err
+	}
+	rows := map[string]bool{}
+	for _, c := range checked {
+		rows[c.row] = true
+	}
+	out := bytes.NewBuffer(header(append(machine, setting{"date", time.Now().UTC().Format("2006-01-02 15:04 UTC")},
+		setting{"command", "go run ./bench/cmd/report -check -baseline"})))
+	for range checkRuns {
+		if err := measureChecked(ctx, t, rows, io.MultiWriter(out, os.Stdout)); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(resultFile(root, checkName), out.Bytes(), 0o644); err != nil {
+		return err
+	}
+	base, err := readResults(root, checkName)
+	if err != nil {
+		return err
+	}
+	for _, i := range itemsOf(base) {
+		fmt.Println(i)
+	}
+	return nil
+}
+
+// checkBaseline measures the ratios, and returns an error that names those that have
+// fallen by more than the tolerance each time.
+func checkBaseline(ctx context.Context, root string, tolerance float64) error {
+	base, err := readResults(root, checkName)
+	if err != nil {
+		return err
+	}
+	if base == nil {
+		return errors.New("there is no baseline: run it with -baseline")
+	}
+	dir, err := memoryDir()
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	filesystem, err := output(ctx, root, "stat", "-f", "-c", "%T", dir)
+	if err != nil {
+		return err
+	}
+	var items []*item
+	for _, i := range itemsOf(base) {
+		switch {
+		case i.noise > tooNoisy:
+			fmt.Printf("%v: not compared\n", i)
+		case strings.Contains(i.row, "sqlite/writers") && base.get("filesystem") != filesystem:
+			fmt.Printf("%v: not compared: the baseline's files were on %s, and now they are on %s\n", i, base.get("filesystem"), filesystem)
+		default:
+			items = append(items, i)
+		}
+	}
+	t, err := build(ctx, filepath.Join(root, "bench"), dir)
+	if err != nil {
+		return err
+	}
+	return compare(items, tolerance, func(rows map[string]bool) (*results, error) {
+		var out bytes.Buffer
+		if err := measureChecked(ctx, t, rows, &out); err != nil {
+			fmt.Print(out.String())
+			return nil, err
+		}
+		return parseResults(checkName, out.Bytes())
+	})
+}
+
+// compare measures the items, and those below the limit again, and returns an error
+// that names those that were below it each time.
+func compare(items []*item, tolerance float64, measure func(rows map[string]bool) (*results, error)) error {
+	if len(items) == 0 {
+		return errors.New("there is nothing to compare: make the baseline on a machine that is less busy")
+	}
+	compared, busy := 0, 0
+	for try := 0; try < checkTries && len(items) > 0; try++ {
+		rows := map[string]bool{canary: true}
+		for _, i := range items {
+			rows[i.row] = true
+		}
+		r, err := measure(rows)
+		if err != nil {
+			return err
+		}
+		crowded := crowding(r)
+		items = slices.DeleteFunc(items, func(i *item) bool {
+			if i.unit == wallTime && crowded > tooCrowded {
+				busy++
+				fmt.Printf("%v: not compared: the machine is busy, what needs a processor takes %s times as long\n", i, number(crowded))
+				return true
+			}
+			s, ok := summarize(i.ratios(r))
+			if !ok {
+				err = errors.Join(err, fmt.Errorf("%s was not measured", i.row))
+				return false
+			}
+			i.seen = append(i.seen, s.median)
+			change := s.median/i.ratio - 1
+			fmt.Printf("%v: now %s, %+.0f %%\n", i, number(s.median), 100*change)
+			if change < -tolerance {
+				return false
+			}
+			compared++
+			return true
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(items) > 0 {
+		names := make([]string, len(items))
+		for n, i := range items {
+			names[n] = fmt.Sprintf("%v: %s at best", i, number(slices.Max(i.seen)))
+		}
+		return fmt.Errorf("the ratio to the floor has fallen by more than %s, in each of %d tries:\n%s", percent(tolerance), checkTries, strings.Join(names, "\n"))
+	}
+	fmt.Printf("%d ratios to the floor are above %s of the baseline, %d were not compared on a busy machine\n", compared, percent(1-tolerance), busy)
+	return nil
+}
