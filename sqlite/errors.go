@@ -10,7 +10,8 @@ import (
 // Errors that callers test for with errors.Is, beside those of evsourcing.
 var (
 	// ErrCorrupt: the file, or an event in it, is damaged. The error names what
-	// was found; see [Store.Check].
+	// was found; see [Store.Check]. Of Open, it may also mean that the write-ahead
+	// log has a damage, with which SQLite would drop events that were acknowledged.
 	ErrCorrupt = errors.New("evsourcing: sqlite: damaged")
 
 	// ErrBusy: another process held the file's write lock for longer than

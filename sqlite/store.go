@@ -125,6 +125,9 @@ func (s *Store) prepare(c *conn, version int) error {
 	if err := s.useWAL(c); err != nil {
 		return err
 	}
+	if err := s.checkWAL(c); err != nil {
+		return err
+	}
 	if err := s.migrate(c, version); err != nil {
 		return err
 	}
