@@ -1,0 +1,73 @@
+package corrupt
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
+	"github.com/evsourcing/evsourcing/sqlite"
+)
+
+// walShapes are ways for a write-ahead log to come about before its process is killed.
+func walShapes() []shape {
+	return []shape{
+		{appends: 30},                          // it has all that there is
+		{closed: 30, appends: 30},              // it goes on where a closed file ended
+		{closed: 10, moved: true, appends: 30}, // it began anew over an older one
+		{closed: 10, appends: 30, late: true},  // its pages were moved to the database
+	}
+}
+
+func huntLogs(t *testing.T, cases int, open opening) (flips, cuts tally) {
+	t.Helper()
+	for _, f := range walShapes() {
+		m := f.make(t)
+		a, b := m.hunt(t, cases/len(walShapes()), true, open)
+		flips, cuts = flips.plus(a), cuts.plus(b)
+	}
+	return flips, cuts
+}
+
+// Whatever bit of an SQLite store's write-ahead log is flipped after its process was
+// killed: what is read is what was stored, or Open says that acknowledged events are
+// lost. The limit: damage of the last commit looks like one that a crash has cut short,
+// which SQLite drops; at most that one is missing then, and no append is half there.
+//
+// A log that is cut off looks like one that ended there. What is missing is whole
+// appends, the last ones, and nothing reports it; but nor is it taken for damage, which
+// would keep a store from opening after every loss of power.
+func TestSQLiteLog(t *testing.T) {
+	flips, cuts := huntLogs(t, faulttest.Scale(100, 400, 10_000), openStore)
+	t.Attr("figure", fmt.Sprintf("%s bit flips of the write-ahead log: %s harmless, %s reported, %d silent but %s in the last commit, which is missing whole; "+
+		"%s cuts: %d silent but %s that end the log earlier, after a whole commit (a limit, see docs/limits.md)",
+		thousands(flips.cases), thousands(flips.harmless), thousands(flips.reported), len(flips.silent), thousands(flips.shortened),
+		thousands(cuts.cases), len(cuts.silent), thousands(cuts.shortened)))
+	if err := flips.err(1); err != nil {
+		t.Errorf("flips: %v", err)
+	}
+	if err := cuts.err(30); err != nil {
+		t.Errorf("cuts: %v", err)
+	}
+	if cuts.reported > 0 {
+		t.Errorf("%d cuts were reported as damage", cuts.reported)
+	}
+}
+
+// SQLite by itself, as under Durability Normal, drops all that is behind the damage.
+func TestSQLiteLogControl(t *testing.T) {
+	flips, _ := huntLogs(t, faulttest.Scale(100, 200, 2_000), func(path string) (reader, func() error, error) {
+		s, err := sqlite.Open(path, &sqlite.Options{Logger: quiet, Readers: 1, Durability: sqlite.Normal})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, func() error { return s.Close(context.Background()) }, nil
+	})
+	t.Attr("figure", fmt.Sprintf("without the check of the log, %s bit flips: %s were reported, and %s took away up to %d acknowledged appends silently",
+		thousands(flips.cases), thousands(flips.reported), thousands(flips.shortened), flips.gone))
+	if err := flips.err(1); err == nil {
+		t.Error("nothing was lost, although nothing looks for damage")
+	} else {
+		t.Log(err)
+	}
+}
