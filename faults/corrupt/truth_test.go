@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -52,7 +53,8 @@ func (w *truth) fill(ctx context.Context, s appender, appends int) error {
 			case 1:
 				e.Metadata = evsourcing.Metadata{"user": fmt.Sprint("somebody ", n)}
 			case 2:
-				e.Data, e.ContentType = bytes.Repeat(fmt.Append(nil, "data ", n), 20*n), "text/plain"
+				e.Data, e.ContentType = make([]byte, 150*n), "application/octet-stream" // which can't be compressed
+				_, _ = rand.NewChaCha8([32]byte{byte(n)}).Read(e.Data)
 			}
 			b.Events = append(b.Events, e)
 		}

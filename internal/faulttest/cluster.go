@@ -27,8 +27,8 @@ type Cluster struct {
 }
 
 // NewCluster makes a cluster in the directory, which exists, and starts its server.
-// The settings are lines of postgresql.conf. Without PostgreSQL's programs it is
-// [Missing].
+// The settings are lines of postgresql.conf, and those that begin with -- arguments of
+// initdb. Without PostgreSQL's programs it is [Missing].
 func NewCluster(t testing.TB, dir string, settings ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{bin: binaries(t), dir: dir}
@@ -80,16 +80,24 @@ func (c *Cluster) init(t testing.TB, settings []string) {
 	}
 	c.port = l.Addr().(*net.TCPAddr).Port
 	_ = l.Close()
-	c.Run(t, "initdb", "-D", c.Data(), "-U", "postgres", "-A", "trust", "--no-sync")
-	settings = append([]string{
+	args := []string{"-D", c.Data(), "-U", "postgres", "-A", "trust", "--no-sync"}
+	lines := []string{
 		"listen_addresses = '127.0.0.1'", fmt.Sprint("port = ", c.port), "unix_socket_directories = ''",
 		"max_prepared_transactions = 10", "max_connections = 100", "shared_buffers = 64MB", "log_min_messages = fatal",
-	}, settings...)
+	}
+	for _, setting := range settings {
+		if strings.HasPrefix(setting, "--") {
+			args = append(args, setting)
+		} else {
+			lines = append(lines, setting)
+		}
+	}
+	c.Run(t, "initdb", args...)
 	f, err := os.OpenFile(filepath.Join(c.Data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.WriteString(strings.Join(settings, "\n") + "\n"); err != nil {
+	if _, err := f.WriteString(strings.Join(lines, "\n") + "\n"); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Close(); err != nil {
