@@ -244,5 +244,6 @@ func validateMessage(e *StoredEvent) error {
 	if e.Version > maxVersion || e.Position > maxVersion {
 		return errors.New("the version or the position is out of range")
 	}
-	return validateEvent(e)
+	_, err := validateEvent(e)
+	return err
 }

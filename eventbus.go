@@ -179,13 +179,15 @@ func (b *EventBus) Subscribe(name string, r Reactor, topics ...string) error {
 	if len(topics) == 0 {
 		return fmt.Errorf("%w: subscribe %q: name at least one", ErrNoTopic, name)
 	}
-	for i, topic := range topics {
+	given := make(map[string]struct{}, len(topics))
+	for _, topic := range topics {
 		if b.opts.Codec != nil && len(b.opts.Codec.Names(topic)) == 0 {
 			return fmt.Errorf("%w %q: subscribe %q", ErrUnknownTopic, topic, name)
 		}
-		if slices.Contains(topics[:i], topic) {
+		if _, twice := given[topic]; twice {
 			return fmt.Errorf("%w: %q to %q", ErrDuplicateSubscription, name, topic)
 		}
+		given[topic] = struct{}{}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -20,6 +20,7 @@ const (
 	MaxNameSize     = 512      // bytes in a stream type, stream ID, topic, content type, tag or metadata key
 	MaxDataSize     = 16 << 20 // bytes in an event's Data
 	MaxMetadataSize = 1 << 20  // bytes in an event's tags and metadata together
+	MaxAppendSize   = 64 << 20 // bytes in all texts and data of one append
 )
 
 // An EventStore keeps streams of events. It is the interface that a storage

@@ -28,8 +28,9 @@ type SubscriptionOptions struct {
 	// it can. Topics are current ones, and stand for all older names that decode
 	// to them. If zero, all events.
 	Filter Filter
-	// SkipUnknown leaves out events whose topic the Codec does not know. If
-	// false, such an event is a failure.
+	// SkipUnknown leaves out events whose topic the Codec does not know. The
+	// first of each topic is logged, of 1,024 topics at most. If false, such an
+	// event is a failure.
 	SkipUnknown bool
 	// BatchSize is how many messages the handler gets at most at once. If zero,
 	// 256.

@@ -190,9 +190,12 @@ func (l *subscriptionLane) decode() (unknown bool) {
 	return false
 }
 
+// maxSkipped is how many unknown topics a lane logs and remembers at most.
+const maxSkipped = 1024
+
 // skip settles a message of an unknown topic.
 func (l *subscriptionLane) skip(m *Message, seq uint64) {
-	if !l.skipped[m.Topic] {
+	if !l.skipped[m.Topic] && len(l.skipped) < maxSkipped {
 		if l.skipped == nil {
 			l.skipped = map[string]bool{}
 		}

@@ -23,17 +23,23 @@ const maxVersion = math.MaxInt64
 //   - a time before the year 0 or after 9999, which is what texts can hold;
 //   - a NUL byte or invalid UTF-8 in a topic, content type, tag or metadata;
 //   - a topic, content type, tag or metadata key over [MaxNameSize], data over
-//     [MaxDataSize], tags and metadata over [MaxMetadataSize].
+//     [MaxDataSize], tags and metadata over [MaxMetadataSize], all texts and data
+//     of the append over [MaxAppendSize].
 func Validate(batches ...Batch) error {
 	if len(batches) == 0 {
 		return errors.New("evsourcing: append: no batches")
 	}
-	count := 0
+	count, size := 0, 0
 	for i := range batches {
-		if err := validateBatch(&batches[i]); err != nil {
+		n, err := validateBatch(&batches[i])
+		if err != nil {
 			return err
 		}
 		count += len(batches[i].Events)
+		size += n
+	}
+	if size > MaxAppendSize {
+		return fmt.Errorf("evsourcing: append to %v: the append has %d bytes, over the limit of %d: append its events in several steps", batches[0].Stream, size, MaxAppendSize)
 	}
 	if len(batches) > 1 {
 		streams := make(map[StreamID]struct{}, len(batches))
@@ -47,73 +53,76 @@ func Validate(batches ...Batch) error {
 	return validateUnique(batches, count)
 }
 
-func validateBatch(b *Batch) error {
+// validateBatch returns how many bytes the batch has.
+func validateBatch(b *Batch) (size int, err error) {
 	if err := b.Stream.Validate(); err != nil {
-		return err
+		return 0, err
 	}
 	if len(b.Events) == 0 {
-		return fmt.Errorf("evsourcing: append to %v: an empty batch", b.Stream)
+		return 0, fmt.Errorf("evsourcing: append to %v: an empty batch", b.Stream)
 	}
 	if b.Expected != AnyVersion && b.Expected > maxVersion-uint64(len(b.Events)) {
-		return fmt.Errorf("evsourcing: append to %v: expected version %d is out of range", b.Stream, b.Expected)
+		return 0, fmt.Errorf("evsourcing: append to %v: expected version %d is out of range", b.Stream, b.Expected)
 	}
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Stream != b.Stream && e.Stream != (StreamID{}) {
-			return fmt.Errorf("evsourcing: append to %v: event %d is of another stream, %v", b.Stream, i, e.Stream)
+			return 0, fmt.Errorf("evsourcing: append to %v: event %d is of another stream, %v", b.Stream, i, e.Stream)
 		}
 		want := uint64(0)
 		if b.Expected != AnyVersion {
 			want = b.Expected + uint64(i) + 1
 		}
 		if e.Version != want {
-			return fmt.Errorf("evsourcing: append to %v: event %d has version %d, want %d", b.Stream, i, e.Version, want)
+			return 0, fmt.Errorf("evsourcing: append to %v: event %d has version %d, want %d", b.Stream, i, e.Version, want)
 		}
-		if err := validateEvent(e); err != nil {
-			return fmt.Errorf("evsourcing: append to %v: event %d (topic %q): %w", b.Stream, i, abbreviate(e.Topic), err)
+		n, err := validateEvent(e)
+		if err != nil {
+			return 0, fmt.Errorf("evsourcing: append to %v: event %d (topic %q): %w", b.Stream, i, abbreviate(e.Topic), err)
 		}
+		size += n + len(b.Stream.Type) + len(b.Stream.ID)
 	}
-	return nil
+	return size, nil
 }
 
-func validateEvent(e *StoredEvent) error {
+// validateEvent returns how many bytes the event has.
+func validateEvent(e *StoredEvent) (size int, err error) {
 	if e.ID == uuid.Nil {
-		return errors.New("the event ID is nil")
+		return 0, errors.New("the event ID is nil")
 	}
 	if err := ValidateName(e.Topic); err != nil {
-		return fmt.Errorf("the topic %w", err)
+		return 0, fmt.Errorf("the topic %w", err)
 	}
 	if e.ContentType != "" {
 		if err := ValidateName(e.ContentType); err != nil {
-			return fmt.Errorf("the content type %q %w", abbreviate(e.ContentType), err)
+			return 0, fmt.Errorf("the content type %q %w", abbreviate(e.ContentType), err)
 		}
 	}
 	if len(e.Data) > MaxDataSize {
-		return fmt.Errorf("the data has %d bytes, over the limit of %d", len(e.Data), MaxDataSize)
+		return 0, fmt.Errorf("the data has %d bytes, over the limit of %d", len(e.Data), MaxDataSize)
 	}
 	if year := e.Time.UTC().Year(); year < 0 || year > 9999 {
-		return fmt.Errorf("the time's year is %d, not within 0 to 9999", year)
+		return 0, fmt.Errorf("the time's year is %d, not within 0 to 9999", year)
 	}
-	size := 0
 	for _, tag := range e.Tags {
 		if err := ValidateName(tag); err != nil {
-			return fmt.Errorf("the tag %q %w", abbreviate(tag), err)
+			return 0, fmt.Errorf("the tag %q %w", abbreviate(tag), err)
 		}
 		size += len(tag)
 	}
 	for k, v := range e.Metadata {
 		if err := ValidateName(k); err != nil {
-			return fmt.Errorf("the metadata key %q %w", abbreviate(k), err)
+			return 0, fmt.Errorf("the metadata key %q %w", abbreviate(k), err)
 		}
 		if err := validateText(v); err != nil {
-			return fmt.Errorf("the metadata value of %q %w", k, err)
+			return 0, fmt.Errorf("the metadata value of %q %w", k, err)
 		}
 		size += len(k) + len(v)
 	}
 	if size > MaxMetadataSize {
-		return fmt.Errorf("tags and metadata have %d bytes, over the limit of %d", size, MaxMetadataSize)
+		return 0, fmt.Errorf("tags and metadata have %d bytes, over the limit of %d", size, MaxMetadataSize)
 	}
-	return nil
+	return size + len(e.Topic) + len(e.ContentType) + len(e.Data), nil
 }
 
 // validateUnique finds an event ID that occurs twice, by comparing pairs while

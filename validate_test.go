@@ -56,6 +56,15 @@ func TestValidateNamesWhatIsWrong(t *testing.T) {
 		{"a long tag", event(func(e *evsourcing.StoredEvent) { e.Tags = []string{long} }), nil, "has 513 bytes"},
 		{"a bad metadata key", event(func(e *evsourcing.StoredEvent) { e.Metadata = evsourcing.Metadata{"\xff": ""} }), nil, `the metadata key "\xff" is not valid UTF-8`},
 		{"a bad metadata value", event(func(e *evsourcing.StoredEvent) { e.Metadata = evsourcing.Metadata{"k": "\xff"} }), nil, `the metadata value of "k" is not valid UTF-8`},
+		{"much in all", func(b *[]evsourcing.Batch) {
+			for range 5 {
+				(*b)[0].Events = append((*b)[0].Events, validBatch("", 1).Events[0])
+			}
+			for i := range (*b)[0].Events {
+				(*b)[0].Events[i].Version = uint64(i) + 4
+				(*b)[0].Events[i].Data = make([]byte, evsourcing.MaxDataSize)
+			}
+		}, nil, "append to aircraft/DM1: the append has "},
 		{"much metadata", event(func(e *evsourcing.StoredEvent) {
 			e.Metadata = evsourcing.Metadata{"k": strings.Repeat("x", evsourcing.MaxMetadataSize)}
 		}), nil, "tags and metadata have 1048577 bytes, over the limit of 1048576"},

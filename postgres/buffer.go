@@ -63,6 +63,11 @@ func (t *transaction) append(ctx context.Context, a *engine.Append) (evsourcing.
 		result.Pending = err == nil && result.Position == 0
 		return result, err
 	}
+	if size := t.size + a.Size; len(t.appends) > 0 && size > evsourcing.MaxAppendSize {
+		return evsourcing.AppendResult{}, fmt.Errorf("evsourcing: postgres: append to %v: the appends of the transaction have %d bytes, over the limit of %d: use several transactions",
+			a.Batches[0].Stream, size, evsourcing.MaxAppendSize)
+	}
+	t.size += a.Size
 	result = evsourcing.AppendResult{Versions: make([]uint64, len(a.Batches)), Pending: true}
 	n := 0
 	for i := range a.Batches {

@@ -34,6 +34,8 @@ import (
 // InTx returns f's error as it is. An [evsourcing.ErrConflict] may come from f's
 // append, or from InTx at the end; the transaction can be run again then. That goes for
 // appends with AnyVersion too: f was told their versions, which another writer may take.
+// Together, appends may have [evsourcing.MaxAppendSize], unless the first alone has more as
+// it is sent: what is beyond is refused, and f may go on without it.
 // [evsourcing.ErrUncertain] means that the connection broke during the commit, and the
 // store could not find out what came of it: because the database could not be reached,
 // or f has appended nothing. After any other error nothing was stored.
@@ -61,6 +63,7 @@ type transaction struct {
 	mu      sync.Mutex // guards everything below, and the connection while the store uses it
 	over    bool
 	appends []*engine.Append // to be made, their versions set
+	size    int              // of these, in bytes
 	streams map[evsourcing.StreamID]*buffered
 	xid     int64 // of the transaction on the server, once it is to append; else 0
 }

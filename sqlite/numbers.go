@@ -124,7 +124,7 @@ func (c *conn) kindOf(number int64) (n kindName, err error) {
 	if err != nil || !found {
 		return kindName{}, err
 	}
-	if c.known == nil {
+	if c.known == nil || len(c.known) >= maxNumbers {
 		c.known = make(map[int64]kindName)
 	}
 	c.known[number] = n

@@ -106,6 +106,11 @@ func badInputs(old evsourcing.StreamID) []badInput {
 
 	large := make([]byte, evsourcing.MaxDataSize+1)
 	add("data that is too large", nil, spoilt(func(e *evsourcing.StoredEvent) { e.Data = large }))
+	many := newBatch(fresh, 0, 5)
+	for i := range many.Events {
+		many.Events[i].Data = large[1:]
+	}
+	add("events that are too large together", nil, many)
 	text := strings.Repeat("x", evsourcing.MaxMetadataSize)
 	add("metadata that is too large", nil, spoilt(func(e *evsourcing.StoredEvent) { e.Metadata = evsourcing.Metadata{"k": text} }))
 	add("tags and metadata that are too large", nil, spoilt(func(e *evsourcing.StoredEvent) {

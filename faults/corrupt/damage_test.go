@@ -48,9 +48,9 @@ func (d damage) String() string {
 
 // A tally counts outcomes.
 type tally struct {
-	cases, harmless, reported, late, shortened int
-	gone                                       int // appends that are missing, at most of one case
-	silent                                     []string
+	cases, harmless, reported, refused, late, shortened int
+	gone                                                int // appends that are missing, at most of one case
+	silent                                              []string
 }
 
 // add counts the outcome of a damage to a store that had so many appends.
@@ -59,6 +59,9 @@ func (n *tally) add(what fmt.Stringer, o outcome, appends int) {
 	switch {
 	case len(o.reported) > 0:
 		n.reported++
+		if o.refused {
+			n.refused++
+		}
 		if o.late {
 			n.late++
 		}
@@ -75,7 +78,7 @@ func (n *tally) add(what fmt.Stringer, o outcome, appends int) {
 // plus returns the sum of two.
 func (n tally) plus(m tally) tally {
 	return tally{
-		n.cases + m.cases, n.harmless + m.harmless, n.reported + m.reported, n.late + m.late, n.shortened + m.shortened,
+		n.cases + m.cases, n.harmless + m.harmless, n.reported + m.reported, n.refused + m.refused, n.late + m.late, n.shortened + m.shortened,
 		max(n.gone, m.gone), slices.Concat(n.silent, m.silent),
 	}
 }

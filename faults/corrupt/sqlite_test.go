@@ -126,6 +126,7 @@ func (m *image) try(ctx context.Context, dir string, db, wal []byte, open openin
 	s, closing, err := open(path)
 	if err != nil {
 		o.report(err)
+		o.refused = true
 		return o, nil
 	}
 	o = m.examine(ctx, s)
