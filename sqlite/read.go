@@ -51,8 +51,14 @@ func (s *Store) Load(ctx context.Context, id evsourcing.StreamID, r evsourcing.R
 }
 
 // Events implements [evsourcing.Log], and filters exactly. As with Load, the
-// iterator may yield events that were appended after it began.
+// iterator may yield events that were appended after it began. A filter of more than
+// 256 names does not spare reading what it leaves out.
 func (s *Store) Events(ctx context.Context, r evsourcing.Range, f evsourcing.Filter) iter.Seq2[evsourcing.StoredEvent, error] {
+	if engine.Long(f) {
+		return engine.Sift(r, f, func(r evsourcing.Range) iter.Seq2[evsourcing.StoredEvent, error] {
+			return s.Events(ctx, r, evsourcing.Filter{})
+		})
+	}
 	return func(yield func(evsourcing.StoredEvent, error) bool) {
 		p := newPager(r)
 		topics, types := possible(f.Topics), possible(f.Types)
