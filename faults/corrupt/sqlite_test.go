@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,7 +127,7 @@ func (m *image) try(ctx context.Context, dir string, db, wal []byte, open openin
 	s, closing, err := open(path)
 	if err != nil {
 		o.report(err)
-		o.refused = true
+		o.refused = strings.Contains(err.Error(), "of the write-ahead log can't be read")
 		return o, nil
 	}
 	o = m.examine(ctx, s)

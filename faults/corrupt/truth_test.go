@@ -76,7 +76,7 @@ func (w *truth) fill(ctx context.Context, s appender, appends int) error {
 // An outcome is what came of one damage.
 type outcome struct {
 	reported []error
-	refused  bool   // Open reported it
+	refused  bool   // Open says that it is the log
 	late     bool   // only Check or Append reported it
 	wrong    string // what was read and not stored, or not read though stored
 	appends  int    // how many of the appends were read, if nothing was wrong

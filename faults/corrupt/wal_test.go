@@ -36,7 +36,7 @@ func huntLogs(t *testing.T, cases int, open opening) (flips, cuts tally) {
 //
 // A log that is cut off looks like one that ended there. What is missing is whole
 // appends, the last ones, and nothing reports it (unless the pages that are gone were in
-// the database already, which does not fit the rest then); but nor is the log taken for
+// the database already, and the rest does not fit); but nor is the log taken for
 // damaged, which would keep a store from opening after every loss of power.
 func TestSQLiteLog(t *testing.T) {
 	flips, cuts := huntLogs(t, faulttest.Scale(100, 400, 10_000), openStore)
