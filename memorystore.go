@@ -186,11 +186,11 @@ func (s *MemoryStore) Events(ctx context.Context, r Range, f Filter) iter.Seq2[S
 	return func(yield func(StoredEvent, error) bool) {
 		s.mu.RLock()
 		head := s.log.count
+		topics, types := s.streams.names.set(f.Topics), s.streams.names.set(f.Types) // up to the head, there are no others
 		s.mu.RUnlock()
 		c := newCursor(Range{After: r.After, Until: r.Until, Backward: r.Backward}, head)
 		limit := r.Limit
 		s.iterate(ctx, yield, &c, func(p *memoryPage) {
-			topics, types := s.streams.names.set(f.Topics), s.streams.names.set(f.Types)
 			p.limit = limit
 			s.log.collect(p, &s.streams, topics, types, &c)
 			if limit > 0 {
