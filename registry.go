@@ -276,8 +276,15 @@ func asDecodeError(src *StoredEvent, err error) (as error) {
 	return newDecodeError(src, err)
 }
 
+// maxReason is how much is shown of why, in bytes: an encoder may quote the payload.
+const maxReason = 1000
+
 func (e *decodeError) Error() string {
-	return fmt.Sprintf("evsourcing: decode version %d of %v, topic %q: %v", e.version, e.stream, e.topic, e.err)
+	reason := e.err.Error()
+	if len(reason) > maxReason {
+		reason = fmt.Sprintf("%s... (%d bytes)", reason[:maxReason], len(reason))
+	}
+	return fmt.Sprintf("evsourcing: decode version %d of %v, topic %q: %s", e.version, e.stream, e.topic, reason)
 }
 
 func (e *decodeError) Unwrap() error { return e.err }

@@ -392,3 +392,13 @@ func TestTopicsAreThoseOfTheRegisteredTypes(t *testing.T) {
 	assert.Equal(t, []string{"vessel.moored", "vessel.sailed"}, r.Topics())
 	assert.Empty(t, evsourcing.NewRegistry().Topics())
 }
+
+// The error of encoding/json quotes a number that does not fit.
+func TestDecodeErrorDoesNotQuoteThePayload(t *testing.T) {
+	registry := evsourcing.NewRegistry(busNote{})
+	e := evsourcing.StoredEvent{Stream: aircraftStream("a"), Version: 3, Topic: "note", ContentType: "application/json"}
+	e.Data = []byte(`{"text":` + strings.Repeat("9", 1<<20) + `}`)
+	_, err := registry.Decode(t.Context(), &e)
+	require.ErrorContains(t, err, "decode version 3 of aircraft/a")
+	assert.Less(t, len(err.Error()), 2000)
+}
