@@ -23,3 +23,16 @@ func openBy(owner any) func(a *account) error {
 		return nil
 	}
 }
+
+// A wallet is an aggregate that has snapshots.
+type wallet struct {
+	evsourcing.Base
+	Owner string
+}
+
+type filled struct {
+	Owner string `json:"owner"`
+}
+
+func (filled) Topic() string       { return "filled" }
+func (e filled) ApplyTo(a *wallet) { a.Owner = e.Owner }

@@ -87,7 +87,7 @@ func TestLargeAppend(t *testing.T) {
 		}
 		return list
 	}
-	within := faulttest.Scale(1, 2, 4)
+	within := faulttest.Scale(1, 1, 4)
 	each(t, func(t *testing.T, s store) {
 		if err := refused(t, s, "over the limit of 67108864", batch(stream("a"), events(3)...), batch(stream("b"), events(2)...)); err != nil {
 			t.Error(err)
@@ -105,19 +105,22 @@ func TestLargeAppend(t *testing.T) {
 func TestLargeTransaction(t *testing.T) {
 	s, _, _ := newPostgres(t)
 	data := bytes.Repeat([]byte("x"), evsourcing.MaxDataSize)
+	stored, enough := 0, errors.New("enough")
 	err := s.InTx(t.Context(), func(ctx context.Context, _ pgx.Tx, s evsourcing.EventStore) error {
 		for i := range 5 {
 			_, err := s.Append(ctx, batch(stream("a"), newEvent("large", data)))
 			if refused := err != nil; refused != (i >= 3) { // each has a little more than 16 MiB
 				return fmt.Errorf("append %d: %w", i, errors.Join(err))
+			} else if !refused {
+				stored++
 			}
 		}
-		return nil
+		return enough // to send them takes long
 	})
-	if err != nil {
+	if !errors.Is(err, enough) {
 		t.Fatal(err)
 	}
-	t.Attr("figure", fmt.Sprintf("five appends of 16 MiB in one transaction: %d stored, the others refused", len(collect(t, s.Load(t.Context(), stream("a"), evsourcing.Range{})))))
+	t.Attr("figure", fmt.Sprintf("five appends of 16 MiB in one transaction: %d accepted, the others refused", stored))
 }
 
 // Tags and metadata have 1 MiB together, MaxMetadataSize: as a single value, or as a
@@ -128,7 +131,7 @@ func TestMetadataBomb(t *testing.T) {
 		tags[i] = string(rune('a' + i%26))
 	}
 	worst := newEvent("worst", nil)
-	worst.Tags = tags[:faulttest.Scale(1<<14, 1<<18, 1<<20)]
+	worst.Tags = tags[:faulttest.Scale(1<<12, 1<<15, 1<<20)]
 	escaped := newEvent("escaped", nil)
 	escaped.Metadata = evsourcing.Metadata{"k": strings.Repeat("\x01", evsourcing.MaxMetadataSize-1)} // six bytes each in JSON
 	each(t, func(t *testing.T, s store) {
@@ -165,7 +168,7 @@ func TestMetadataBomb(t *testing.T) {
 
 // An append of 100,000 batches is stored whole, and recognised when it comes again.
 func TestManyBatches(t *testing.T) {
-	n := faulttest.Scale(2_000, 20_000, 100_000)
+	n := faulttest.Scale(1_000, 5_000, 100_000)
 	list := make([]evsourcing.Batch, n)
 	for i := range list {
 		list[i] = batch(stream(fmt.Sprint("s", i)), newEvent("one", []byte("{}")))

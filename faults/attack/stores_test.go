@@ -125,11 +125,11 @@ func collect(t *testing.T, seq iter.Seq2[evsourcing.StoredEvent, error]) (list [
 
 const mib = 1 << 20
 
-// heapOf returns by how many MiB the heap grows at most while f runs.
+// heapOf returns by how many MiB the heap, stacks included, grows at most while f runs.
 func heapOf(f func()) float64 {
 	defer debug.SetGCPercent(debug.SetGCPercent(10)) // garbage is not what is asked for
 	var stats runtime.MemStats
-	heap := func() uint64 { runtime.ReadMemStats(&stats); return stats.HeapAlloc }
+	heap := func() uint64 { runtime.ReadMemStats(&stats); return stats.HeapAlloc + stats.StackInuse }
 	runtime.GC()
 	runtime.GC()
 	before := heap()
@@ -150,7 +150,7 @@ func heapOf(f func()) float64 {
 	}()
 	f()
 	close(done)
-	return float64(<-ended-before) / mib
+	return (float64(<-ended) - float64(before)) / mib
 }
 
 // held returns by how many MiB the heap has grown when f is done and garbage is gone.

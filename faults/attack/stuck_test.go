@@ -123,7 +123,7 @@ func TestStuckHandler(t *testing.T) {
 			handled.Add(int64(len(msgs)))
 			return nil
 		})
-		n := faulttest.Scale(1_000, 5_000, 100_000)
+		n := faulttest.Scale(1_000, 2_000, 100_000)
 		var last evsourcing.AppendResult
 		heap := held(func() {
 			data := make([]byte, 1000)
@@ -203,7 +203,7 @@ func TestStuckTransaction(t *testing.T) {
 // Iterators that somebody holds open and does not go on with: writers go on, the
 // write-ahead log does not grow, other readers find connections, and Close returns.
 func TestSlowIterators(t *testing.T) {
-	iterators := faulttest.Scale(50, 200, 2_000)
+	iterators := faulttest.Scale(30, 50, 2_000)
 	each(t, func(t *testing.T, s store) {
 		var list []evsourcing.StoredEvent
 		for range 300 { // more than a page
@@ -224,7 +224,7 @@ func TestSlowIterators(t *testing.T) {
 			}
 		}
 		large := make([]byte, mib)
-		appends := faulttest.Scale(10, 60, 300)
+		appends := faulttest.Scale(5, 10, 300)
 		for range appends {
 			put(t, s, batch(stream("b"), newEvent("large", large)))
 		}
