@@ -3,8 +3,8 @@ module github.com/evsourcing/evsourcing/faults
 go 1.26.0
 
 require (
-	github.com/dustin/go-humanize v1.1.0
 	github.com/anishathalye/porcupine v1.3.1
+	github.com/dustin/go-humanize v1.1.0
 	github.com/evsourcing/evsourcing v0.0.0
 	github.com/evsourcing/evsourcing/postgres v0.0.0
 	github.com/evsourcing/evsourcing/sqlite v0.0.0

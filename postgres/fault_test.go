@@ -120,7 +120,7 @@ func TestAppendThatArrivesTwiceIsStoredOnce(t *testing.T) {
 // version that the stream is not at yet. It may get there before the server gets on: so
 // this is no conflict, which would mean that nothing is stored.
 func TestAppendThatMayYetFitIsUncertain(t *testing.T) {
-	dsn := ownCluster(t).Database(t)
+	dsn := faulttest.SharedCluster(t).Database(t)
 	proxy, through := faulttest.NewProxy(t, dsn)
 	var requests atomic.Int64
 	proxy.Request = func() bool { return requests.Add(1) == 1 }
