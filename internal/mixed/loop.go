@@ -182,7 +182,7 @@ func newClient(l *loop) *client {
 	random := rand.New(source)
 	return &client{
 		loop: l, source: source, random: random,
-		zipf: rand.NewZipf(random, l.opts.Skew, 1, uint64(len(l.streams)-1)),
+		zipf: rand.NewZipf(random, l.opts.Skew, l.opts.Flat, uint64(len(l.streams)-1)),
 	}
 }
 

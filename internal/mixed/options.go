@@ -23,6 +23,9 @@ const (
 	// Update is a transaction that loads an aggregate and saves one event, conflicts
 	// and further attempts included.
 	Update Kind = iota
+	// Append is the store's part of an Update: from when it gets the event to when that
+	// is durable.
+	Append
 	// Load loads an aggregate.
 	Load
 	// React is the time from the recording of an event to the end of the reactor that
@@ -39,7 +42,9 @@ const (
 )
 
 // String returns the kind's name.
-func (k Kind) String() string { return [...]string{"update", "load", "react", "project", "late"}[k] }
+func (k Kind) String() string {
+	return [...]string{"update", "append", "load", "react", "project", "late"}[k]
+}
 
 // Options describe a load.
 type Options struct {
@@ -48,9 +53,13 @@ type Options struct {
 	Name string
 	// Streams is how many aggregates there are. If zero, 10,000.
 	Streams int
-	// Skew is the exponent of the Zipf distribution by which they are chosen, above 1:
-	// the n-th is in demand n^-Skew times as much as the first. If zero, 1.01.
-	Skew float64
+	// Skew is the exponent of the Zipf distribution by which they are chosen, above 1,
+	// and Flat what makes it less steep at its head: the demand for the n-th, from 0,
+	// goes by (Flat+n)^-Skew. If zero, they are 1.01 and 50, so that with 10,000 streams
+	// the first one gets 0.4 % of the operations, and a hundredth of them 20 %; with a
+	// Flat of 1, the first would get 10 %, and the load would measure how clients
+	// compete for one aggregate.
+	Skew, Flat float64
 	// Loads is which part of the operations are loads; the others are updates. If zero,
 	// 0.2; if negative, none.
 	Loads float64
@@ -86,6 +95,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if r.Skew <= 1 {
 		r.Skew = 1.01
+	}
+	if r.Flat <= 0 {
+		r.Flat = 50
 	}
 	if r.Loads == 0 {
 		r.Loads = 0.2

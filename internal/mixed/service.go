@@ -45,7 +45,7 @@ func Start(ctx context.Context, store Store, opts *Options) (*Service, error) {
 	if err := s.bus.Listen(); err != nil {
 		return nil, err
 	}
-	s.repo = evsourcing.NewRepository[Account](AccountType, store, codec, &evsourcing.RepositoryOptions{
+	s.repo = evsourcing.NewRepository[Account](AccountType, timed{store, s.opts.Observe}, codec, &evsourcing.RepositoryOptions{
 		Bus: s.bus, Snapshots: store, Logger: s.opts.Logger,
 	})
 	if s.opts.Handler == nil {
@@ -65,6 +65,25 @@ func Start(ctx context.Context, store Store, opts *Options) (*Service, error) {
 func (s *Service) react(_ context.Context, m evsourcing.Message) error {
 	s.opts.Observe(React, time.Since(m.Time))
 	return nil
+}
+
+// timed is the store as the repository sees it.
+type timed struct {
+	Store
+	observe func(Kind, time.Duration)
+}
+
+// Unwrap lets [evsourcing.Capability] see the store.
+func (t timed) Unwrap() evsourcing.EventStore { return t.Store }
+
+// Append implements [evsourcing.EventStore].
+func (t timed) Append(ctx context.Context, batches ...evsourcing.Batch) (evsourcing.AppendResult, error) {
+	began := time.Now()
+	r, err := t.Store.Append(ctx, batches...)
+	if err == nil {
+		t.observe(Append, time.Since(began))
+	}
+	return r, err
 }
 
 // A Lag is how far those who follow are behind.
