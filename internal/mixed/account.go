@@ -47,6 +47,10 @@ const fillBatches = 1000
 
 // fill stores a first event into each stream that has none.
 func fill(ctx context.Context, store evsourcing.EventStore, codec evsourcing.Codec, by string, streams []string) error {
+	last := evsourcing.StreamID{Type: AccountType, ID: streams[len(streams)-1]}
+	for _, err := range store.Load(ctx, last, evsourcing.Range{Limit: 1}) {
+		return err // nil: they were begun in order
+	}
 	first := evsourcing.StoredEvent{Version: 1, Time: time.Now()}
 	if err := codec.Encode(ctx, &first, Posted{By: by}); err != nil {
 		return err
