@@ -57,17 +57,17 @@ func (s *series) window() time.Duration {
 }
 
 const (
-	tenMinutes = 10 * time.Minute
-	mostFull   = 0.01   // growth in ten minutes
-	mostShort  = 1. / 3 // growth within a run that is shorter
+	period    = 10 * time.Minute
+	mostFull  = 0.01   // growth in ten minutes
+	mostShort = 1. / 3 // growth within a run that is shorter
 )
 
 // growth returns by which part of its mean a series grows in ten minutes, or if it is
 // shorter, from its beginning to its end; and how much it may be.
 func (s *series) growth() (growth, most float64) {
 	mean, slope := s.line()
-	over, most := tenMinutes, mostFull
-	if w := s.window(); w < tenMinutes {
+	over, most := period, mostFull
+	if w := s.window(); w < period {
 		over, most, mean = w, mostShort, max(mean, s.least)
 	}
 	if mean == 0 {
@@ -92,7 +92,7 @@ func (s *series) check() error {
 func (s *series) String() string {
 	growth, most := s.growth()
 	mean, _ := s.line()
-	over := tenMinutes
+	over := period
 	if s.window() < over {
 		over = s.window().Round(100 * time.Millisecond)
 	}

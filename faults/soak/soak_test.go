@@ -133,7 +133,7 @@ func run(t *testing.T, d time.Duration, l *leak) {
 		did = append(did, fmt.Sprintf("%s %s operations with %s", e.name, thousands(e.result.Updates+e.result.Loads), e.did))
 	}
 	over := "in 10 minutes"
-	if len(gauges) > 0 && gauges[0].window() < tenMinutes {
+	if len(gauges) > 0 && gauges[0].window() < period {
 		over = "in " + gauges[0].window().Round(time.Second).String()
 	}
 	t.Attr("figure", fmt.Sprintf("%v: %s; growth %s: %s", d, strings.Join(did, "; "), over, strings.Join(found, ", ")))

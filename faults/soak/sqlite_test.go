@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,7 +78,7 @@ func openSQLite(t *testing.T, d time.Duration) *engine {
 		})
 	}
 	e.leak = leakReader(t, path)
-	stretchWAL(t, store)
+	stretch(t, store)
 	return e
 }
 
@@ -85,17 +86,25 @@ func openSQLite(t *testing.T, d time.Duration) *engine {
 // times in a short run too.
 const walBytes = 40 << 20
 
-// stretchWAL makes the write-ahead log as long as it ever gets, which takes a while
-// otherwise.
-func stretchWAL(t *testing.T, store *sqlite.Store) {
-	err := store.InTx(t.Context(), func(_ context.Context, tx *zsqlite.Conn) error {
-		return sqlitex.ExecuteScript(tx, `
-			CREATE TABLE stretch (note TEXT);
-			INSERT INTO stretch SELECT printf('%.1000000c', 'x') FROM json_each('[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]');
-			DROP TABLE stretch;`, nil)
-	})
-	if err != nil {
+// stretch makes the write-ahead log as long as it ever gets, which takes a while
+// otherwise, with 32 MiB of the load's own events.
+func stretch(t *testing.T, store *sqlite.Store) {
+	ctx := t.Context()
+	e := evsourcing.StoredEvent{Time: time.Now()}
+	note := strings.Repeat("x", 3000)
+	if err := mixed.NewRegistry().Encode(ctx, &e, mixed.Posted{Note: note}); err != nil {
 		t.Fatal(err)
+	}
+	for i := range 16 {
+		b := evsourcing.Batch{Stream: evsourcing.StreamID{Type: mixed.AccountType, ID: fmt.Sprint("stretch-", i)}}
+		for range 2 << 20 / len(note) {
+			e.ID, e.Version = uuid.New(), e.Version+1
+			b.Events = append(b.Events, e)
+		}
+		e.Version = 0
+		if _, err := store.Append(ctx, b); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
