@@ -15,8 +15,9 @@
 // goroutines, file descriptors, the heap after a collection, resident memory, the
 // write-ahead log of SQLite, the connections to PostgreSQL. Each is a series of samples,
 // taken after a warm-up of a sixth of the time; its slope, by least squares, has to be
-// below 1 % of its mean in 10 minutes. A shorter run is too noisy for that, and a series
-// may not grow by more than a third from its beginning to its end. In the end the
+// below 1 % of its mean in 10 minutes, give or take twice its standard error. A shorter
+// run is too noisy for that, and a series may not grow by more than a third from its
+// beginning to its end. In the end the
 // projections have to be what a fold of the log is, the log has to have what was
 // acknowledged and nothing that was refused, and the file has to pass its check. Under
 // the race detector, which uses more and more itself, only that is tested.

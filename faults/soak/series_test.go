@@ -27,25 +27,45 @@ func (s *series) sample(at time.Duration) error {
 	return nil
 }
 
-// line returns the mean, and the slope in a second, of the straight line that fits best
-// by least squares.
-func (s *series) line() (mean, slope float64) {
-	n := float64(len(s.values))
-	var middle float64
-	for i, v := range s.values {
-		mean += v / n
-		middle += s.times[i].Seconds() / n
+// A line is the straight one that fits a series best, by least squares.
+type line struct {
+	mean, slope float64
+	unsure      float64 // the standard error of the slope
+}
+
+// blocks is how many samples the line is drawn through, each the mean of many: so that
+// it does not matter that samples that follow one another are alike.
+const blocks = 20
+
+func (s *series) line() (l line) {
+	n := min(blocks, len(s.values))
+	x, y := make([]float64, n), make([]float64, n)
+	for i := range n {
+		from, to := i*len(s.values)/n, (i+1)*len(s.values)/n
+		for j := from; j < to; j++ {
+			x[i] += s.times[j].Seconds() / float64(to-from)
+			y[i] += s.values[j] / float64(to-from)
+		}
 	}
-	var xy, xx float64
-	for i, v := range s.values {
-		x := s.times[i].Seconds() - middle
-		xy += x * (v - mean)
-		xx += x * x
+	var middle, xy, xx, rest float64
+	for i := range n {
+		middle += x[i] / float64(n)
+		l.mean += y[i] / float64(n)
+	}
+	for i := range n {
+		xy += (x[i] - middle) * (y[i] - l.mean)
+		xx += (x[i] - middle) * (x[i] - middle)
 	}
 	if xx == 0 {
-		return mean, 0
+		return l
 	}
-	return mean, xy / xx
+	l.slope = xy / xx
+	for i := range n {
+		d := y[i] - l.mean - l.slope*(x[i]-middle)
+		rest += d * d
+	}
+	l.unsure = math.Sqrt(rest / float64(n-2) / xx)
+	return l
 }
 
 // window returns how long the samples go on.
@@ -63,40 +83,39 @@ const (
 )
 
 // growth returns by which part of its mean a series grows in ten minutes, or if it is
-// shorter, from its beginning to its end; and how much it may be.
-func (s *series) growth() (growth, most float64) {
-	mean, slope := s.line()
-	over, most := period, mostFull
+// shorter, from its beginning to its end; how unsure that is, and how much it may be.
+func (s *series) growth() (growth, unsure, most float64) {
+	l := s.line()
+	over, most, mean := period, mostFull, l.mean
 	if w := s.window(); w < period {
 		over, most, mean = w, mostShort, max(mean, s.least)
 	}
 	if mean == 0 {
-		return 0, most
+		return 0, 0, most
 	}
-	return slope * over.Seconds() / mean, most
+	return l.slope * over.Seconds() / mean, l.unsure * over.Seconds() / mean, most
 }
 
-// check returns an error if the series grows.
+// check returns an error if the series grows: by more than it may, and twice the error.
 func (s *series) check() error {
-	if len(s.values) < 10 {
+	if len(s.values) < blocks {
 		return fmt.Errorf("%s: %d samples are not enough", s.name, len(s.values))
 	}
-	growth, most := s.growth()
-	if math.IsNaN(growth) || growth >= most {
-		return fmt.Errorf("%s: %v", s.name, s)
+	growth, unsure, most := s.growth()
+	if math.IsNaN(growth) || growth-2*unsure >= most {
+		return fmt.Errorf("%v is too much", s)
 	}
 	return nil
 }
 
 // String says how the series grows.
 func (s *series) String() string {
-	growth, most := s.growth()
-	mean, _ := s.line()
+	growth, unsure, most := s.growth()
 	over := period
 	if s.window() < over {
 		over = s.window().Round(100 * time.Millisecond)
 	}
-	return fmt.Sprintf("%s %+.2f %% in %v (may be %.2g %%), mean %.4g", s.name, 100*growth, over, 100*most, mean)
+	return fmt.Sprintf("%s %+.2f %% ± %.2f in %v (may be %.2g %%), mean %.4g", s.name, 100*growth, 100*unsure, over, 100*most, s.line().mean)
 }
 
 // samples returns a series over a time, by a function of seconds.
@@ -126,6 +145,7 @@ func TestSlope(t *testing.T) {
 		{"leak of 2 % in ten minutes", samples(25*time.Minute, func(x float64) float64 { return noise() + 2*x/600 }), true},
 		{"leak of 1.1 % without noise", samples(25*time.Minute, func(x float64) float64 { return 100 + 1.1*x/600 }), true},
 		{"short, doubles", samples(4*time.Second, func(x float64) float64 { return noise() + 25*x }), true},
+		{"few of something", samples(25*time.Minute, func(float64) float64 { return float64(random.IntN(10)) }), false},
 		{"short, noise", samples(4*time.Second, func(float64) float64 { return noise() }), false},
 		{"too few", &series{name: "it"}, true},
 	} {

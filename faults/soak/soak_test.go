@@ -104,6 +104,9 @@ func run(t *testing.T, d time.Duration, l *leak) {
 			t.Fatal(err)
 		}
 		e.service = service
+		if err := service.CatchUp(t.Context()); err != nil { // with what there was before
+			t.Fatal(err)
+		}
 	}
 	gauges := soak(t, d, engines)
 	for _, e := range engines {
@@ -122,8 +125,8 @@ func run(t *testing.T, d time.Duration, l *leak) {
 		case l != nil && err == nil:
 			t.Errorf("the leak was not found: %v", g)
 		}
-		growth, _ := g.growth()
-		found = append(found, fmt.Sprintf("%s %+.2f %%", g.name, 100*growth))
+		growth, unsure, _ := g.growth()
+		found = append(found, fmt.Sprintf("%s %+.2f %% ± %.2f", g.name, 100*growth, 100*unsure))
 	}
 	if err := l.failed(); err != nil {
 		t.Error(err)
