@@ -49,7 +49,7 @@ func openPostgres(b *testing.B) engine {
 	add := fmt.Sprintf(mixed.AddPostgres, table)
 	return engine{
 		store: store,
-		floor: openRow(b, dsn, schema),
+		floor: openRow(b, pool.Config().ConnConfig, schema),
 		handler: store.Handler(func(ctx context.Context, tx pgx.Tx, msgs []evsourcing.Message) error {
 			deltas, err := mixed.Deltas(msgs)
 			if err != nil {
@@ -63,8 +63,8 @@ func openPostgres(b *testing.B) engine {
 
 // openRow returns what inserts a row into a table that is like the store's, on a
 // connection of its own.
-func openRow(b *testing.B, dsn, schema string) func(b *testing.B) {
-	conn, err := pgx.Connect(b.Context(), dsn)
+func openRow(b *testing.B, config *pgx.ConnConfig, schema string) func(b *testing.B) {
+	conn, err := pgx.ConnectConfig(b.Context(), config)
 	if err != nil {
 		b.Fatal(err)
 	}
