@@ -10,9 +10,9 @@ require (
 replace github.com/evsourcing/evsourcing => ../
 
 require (
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/ThreeDotsLabs/watermill v1.5.1
 	github.com/bytedance/sonic v1.15.5
-	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/evsourcing/evsourcing/sqlite v0.0.0
 	github.com/fxamacker/cbor/v2 v2.10.0
 	github.com/jackc/pgx/v5 v5.12.0
