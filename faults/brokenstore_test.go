@@ -34,6 +34,7 @@ func TestBrokenStores(t *testing.T) {
 	list = append(list, brokenAppends()...)
 	list = append(list, brokenReads()...)
 	list = append(list, brokenCheckpoints()...)
+	t.Attr("figure", fmt.Sprintf("%d stores with one bug each, to be found all", len(list)))
 	for _, b := range list {
 		t.Run(b.name, func(t *testing.T) {
 			wait := patience

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	zsqlite "zombiezen.com/go/sqlite"
@@ -224,7 +225,7 @@ func projectExactly(t *testing.T, k kind, lease time.Duration) {
 	if len(answers) != len(in) {
 		t.Errorf("%d events are answered, and there are %d", len(answers), len(in))
 	}
-	t.Logf("%d events, %d and %d runs", len(in), runs[0], runs[1])
+	t.Attr("figure", fmt.Sprintf("%s events in %d runs that were cut short, each once and in order", humanize.Comma(int64(len(in))), runs[0]+runs[1]))
 }
 
 // subscribe returns a subscription, whose handler behaves unless it may fail.

@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"pgregory.net/rapid"
 )
 
@@ -53,7 +55,7 @@ func TestModel(t *testing.T) {
 					t.Fatalf("only %d of %d steps were made before the test's time is over: give it more by -timeout", steps, wantedSteps())
 				}
 			}
-			t.Logf("%d steps on %d sites", steps, sites)
+			t.Attr("figure", fmt.Sprintf("%s random steps on %s stores, as the model does", humanize.Comma(int64(steps)), humanize.Comma(int64(sites))))
 		})
 	}
 }

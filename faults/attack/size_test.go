@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5"
 	zsqlite "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -159,7 +160,7 @@ func TestMetadataBomb(t *testing.T) {
 		if len(got) != 2 || !slices.Equal(got[0].Tags, worst.Tags) || got[1].Metadata["k"] != escaped.Metadata["k"] {
 			t.Error("the worst that is allowed does not come back")
 		}
-		t.Attr("figure", fmt.Sprintf("over 1 MiB of tags or metadata: refused in 4 of 4 ways; %s tags: stored, with %.0f MiB of heap", thousands(len(worst.Tags)), heap))
+		t.Attr("figure", fmt.Sprintf("over 1 MiB of tags or metadata: refused in 4 of 4 ways; %s tags: stored, with %.0f MiB of heap", humanize.Comma(int64(len(worst.Tags))), heap))
 		if heap > 100 {
 			t.Errorf("%.0f MiB of heap were taken", heap)
 		}
@@ -183,7 +184,7 @@ func TestManyBatches(t *testing.T) {
 		if err != nil || head.Position != first.Position || len(first.Versions) != n || !again.Repeated || again.Position != first.Position {
 			t.Errorf("the head is %v, %v; again: %t", head, err, again.Repeated)
 		}
-		t.Attr("figure", fmt.Sprintf("%s batches in one append: stored in %v, with %.0f MiB of heap, and recognised as repeated", thousands(n), took.Round(time.Millisecond), heap))
+		t.Attr("figure", fmt.Sprintf("%s batches in one append: stored in %v, with %.0f MiB of heap, and recognised as repeated", humanize.Comma(int64(n)), took.Round(time.Millisecond), heap))
 	})
 }
 

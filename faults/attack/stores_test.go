@@ -167,14 +167,6 @@ func held(f func()) float64 {
 	return (float64(heap()) - float64(before)) / mib
 }
 
-// thousands writes a number for people.
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
-}
-
 // path returns where the store's file is.
 func path(t *testing.T, s *sqlite.Store) (path string) {
 	t.Helper()

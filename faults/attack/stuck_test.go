@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	zsqlite "zombiezen.com/go/sqlite"
 
 	"github.com/evsourcing/evsourcing"
@@ -157,7 +158,7 @@ func TestStuckHandler(t *testing.T) {
 		}
 		close(release)
 		<-stuckDone
-		t.Attr("figure", fmt.Sprintf("a handler that never returns: another subscription handled %s events meanwhile; %.1f MiB of heap held", thousands(int(handled.Load())), heap))
+		t.Attr("figure", fmt.Sprintf("a handler that never returns: another subscription handled %s events meanwhile; %.1f MiB of heap held", humanize.Comma(int64(int(handled.Load()))), heap))
 		if _, memory := s.(*evsourcing.MemoryStore); !memory && heap > 16 || handled.Load() < int64(n) {
 			t.Errorf("%d events were handled, and %.1f MiB of heap are held", handled.Load(), heap)
 		}
@@ -242,7 +243,7 @@ func TestSlowIterators(t *testing.T) {
 				t.Errorf("Close: %v", err)
 			}
 		}
-		t.Attr("figure", fmt.Sprintf("%s open iterators: %d MiB appended meanwhile, others read, and Close returned (the write-ahead log of sqlite, else 0: %d MiB)", thousands(2*iterators), appends, wal/mib))
+		t.Attr("figure", fmt.Sprintf("%s open iterators: %d MiB appended meanwhile, others read, and Close returned (the write-ahead log of sqlite, else 0: %d MiB)", humanize.Comma(int64(2*iterators)), appends, wal/mib))
 		if wal > 40*mib {
 			t.Errorf("the write-ahead log has %d MiB", wal/mib)
 		}

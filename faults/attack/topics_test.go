@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
@@ -69,7 +71,7 @@ func TestManyTopics(t *testing.T) {
 	if err := bus.Close(t.Context()); err != nil || got.Load() != published {
 		t.Errorf("%d of %d messages came, %v", got.Load(), published, err)
 	}
-	t.Attr("figure", fmt.Sprintf("%s topics registered and subscribed to in %v, %.0f bytes each; %s messages arrived", thousands(n), took.Round(time.Millisecond), heap*mib/float64(n), thousands(published)))
+	t.Attr("figure", fmt.Sprintf("%s topics registered and subscribed to in %v, %.0f bytes each; %s messages arrived", humanize.Comma(int64(n)), took.Round(time.Millisecond), heap*mib/float64(n), humanize.Comma(int64(published))))
 	if each := heap * mib / float64(n); each > 2048 {
 		t.Errorf("a topic takes %.0f bytes", each)
 	}
@@ -116,7 +118,7 @@ func TestManyStoredTopics(t *testing.T) {
 		if count != n-n/2 {
 			t.Errorf("by a filter %d events are read, want %d", count, n-n/2)
 		}
-		t.Attr("figure", fmt.Sprintf("events of %s topics: the store holds %.0f MiB of heap for them; a filter by half of them took %v", thousands(n), heap, took.Round(time.Millisecond)))
+		t.Attr("figure", fmt.Sprintf("events of %s topics: the store holds %.0f MiB of heap for them; a filter by half of them took %v", humanize.Comma(int64(n)), heap, took.Round(time.Millisecond)))
 		if _, memory := s.(*evsourcing.MemoryStore); !memory && heap > 64 {
 			t.Errorf("%.0f MiB of heap are held", heap)
 		}
@@ -141,7 +143,7 @@ func TestManyStreams(t *testing.T) {
 				put(t, s, list...)
 			}
 		})
-		t.Attr("figure", fmt.Sprintf("%s streams of one event, in %v: the store holds %.0f MiB of heap for them", thousands(n), time.Since(began).Round(time.Millisecond), heap))
+		t.Attr("figure", fmt.Sprintf("%s streams of one event, in %v: the store holds %.0f MiB of heap for them", humanize.Comma(int64(n)), time.Since(began).Round(time.Millisecond), heap))
 		if _, memory := s.(*evsourcing.MemoryStore); !memory && heap > 64 {
 			t.Errorf("%.0f MiB of heap are held", heap)
 		}
@@ -178,7 +180,7 @@ func TestManyPartitions(t *testing.T) {
 	if err := <-done; err != nil && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	t.Attr("figure", fmt.Sprintf("a million partitions: %s events handled, with %.0f MiB of heap and stacks", thousands(int(handled.Load())), heap))
+	t.Attr("figure", fmt.Sprintf("a million partitions: %s events handled, with %.0f MiB of heap and stacks", humanize.Comma(int64(int(handled.Load()))), heap))
 	if handled.Load() != 1000 || heap > 512 {
 		t.Errorf("%d events were handled, with %.0f MiB of heap", handled.Load(), heap)
 	}

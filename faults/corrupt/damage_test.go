@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 )
 
 // A damage is one flipped bit of a file, or its end cut off.
@@ -95,12 +94,4 @@ func (n *tally) err(gone int) error {
 		return fmt.Errorf("%d of %d damages were not reported and took away appends, up to %d, where %d may be missing", n.shortened, n.cases, n.gone, gone)
 	}
 	return nil
-}
-
-// thousands writes a number for people.
-func thousands(n int) string {
-	if n < 1000 {
-		return strconv.Itoa(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing"
@@ -220,7 +221,7 @@ func TestPostgresFiles(t *testing.T) {
 	f := newFarm(t, faulttest.Scale(4, 8, 50), "--data-checksums")
 	n := f.hunt(t, faulttest.Scale(16, 64, 10_000))
 	t.Attr("figure", fmt.Sprintf("with data checksums, %s bit flips and cuts of the files of the events table and its indexes: %s harmless, %s reported (%s by Append alone), %d silent",
-		thousands(n.cases), thousands(n.harmless), thousands(n.reported), thousands(n.late), len(n.silent)+n.shortened))
+		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(n.late)), len(n.silent)+n.shortened))
 	if err := n.err(0); err != nil {
 		t.Error(err)
 	}
@@ -231,7 +232,7 @@ func TestPostgresFilesControl(t *testing.T) {
 	f := newFarm(t, faulttest.Scale(4, 8, 50))
 	n := f.hunt(t, faulttest.Scale(16, 48, 1_000))
 	t.Attr("figure", fmt.Sprintf("without data checksums, %s bit flips and cuts of the files of the events table and its indexes: %s harmless, %s reported, %s silent",
-		thousands(n.cases), thousands(n.harmless), thousands(n.reported), thousands(len(n.silent)+n.shortened)))
+		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(len(n.silent)+n.shortened))))
 	if err := n.err(0); err == nil {
 		t.Error("no damage was silent, although nothing looks for it")
 	} else {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	zsqlite "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
@@ -201,7 +202,7 @@ func TestSQLiteFile(t *testing.T) {
 	flips, cuts := m.hunt(t, faulttest.Scale(100, 400, 10_000), false, openStore)
 	n := flips.plus(cuts)
 	t.Attr("figure", fmt.Sprintf("%s bit flips and cuts of the database file: %s harmless, %s reported (%s by Check alone), %d silent",
-		thousands(n.cases), thousands(n.harmless), thousands(n.reported), thousands(n.late), len(n.silent)+n.shortened))
+		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(n.late)), len(n.silent)+n.shortened))
 	if err := n.err(0); err != nil {
 		t.Error(err)
 	}
@@ -213,7 +214,7 @@ func TestSQLiteFileControl(t *testing.T) {
 	flips, cuts := m.hunt(t, faulttest.Scale(100, 200, 2_000), false, openBlind)
 	n := flips.plus(cuts)
 	t.Attr("figure", fmt.Sprintf("without checksums and Check, %s bit flips and cuts of the database file: %s harmless, %s reported, %s silent",
-		thousands(n.cases), thousands(n.harmless), thousands(n.reported), thousands(len(n.silent)+n.shortened)))
+		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(len(n.silent)+n.shortened))))
 	if err := n.err(0); err == nil {
 		t.Error("no damage was silent, although nothing looks for it")
 	} else {

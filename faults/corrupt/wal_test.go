@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/sqlite"
 )
@@ -42,8 +44,8 @@ func TestSQLiteLog(t *testing.T) {
 	flips, cuts := huntLogs(t, faulttest.Scale(100, 400, 10_000), openStore)
 	t.Attr("figure", fmt.Sprintf("%s bit flips of the write-ahead log: %s harmless, %s reported, %d silent but %s in the last commit, which is missing whole; "+
 		"%s cuts: %s harmless, %s reported, %d silent but %s that end the log earlier, after a whole commit (a limit, see docs/limits.md)",
-		thousands(flips.cases), thousands(flips.harmless), thousands(flips.reported), len(flips.silent), thousands(flips.shortened),
-		thousands(cuts.cases), thousands(cuts.harmless), thousands(cuts.reported), len(cuts.silent), thousands(cuts.shortened)))
+		humanize.Comma(int64(flips.cases)), humanize.Comma(int64(flips.harmless)), humanize.Comma(int64(flips.reported)), len(flips.silent), humanize.Comma(int64(flips.shortened)),
+		humanize.Comma(int64(cuts.cases)), humanize.Comma(int64(cuts.harmless)), humanize.Comma(int64(cuts.reported)), len(cuts.silent), humanize.Comma(int64(cuts.shortened))))
 	if err := flips.err(1); err != nil {
 		t.Errorf("flips: %v", err)
 	}
@@ -65,7 +67,7 @@ func TestSQLiteLogControl(t *testing.T) {
 		return s, func() error { return s.Close(context.Background()) }, nil
 	})
 	t.Attr("figure", fmt.Sprintf("without the check of the log, %s bit flips: %s were reported, and %s took away up to %d acknowledged appends silently",
-		thousands(flips.cases), thousands(flips.reported), thousands(flips.shortened), flips.gone))
+		humanize.Comma(int64(flips.cases)), humanize.Comma(int64(flips.reported)), humanize.Comma(int64(flips.shortened)), flips.gone))
 	if err := flips.err(1); err == nil {
 		t.Error("nothing was lost, although nothing looks for damage")
 	} else {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/dustin/go-humanize"
 
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
@@ -52,7 +53,7 @@ func TestGuide(t *testing.T) {
 		return newGuide(o).check(checkPatience)
 	})
 	t.Attr("figure", fmt.Sprintf("the checker: %s legal and %s illegal small histories (%d undecided) judged with and without advice, %d judgements differ",
-		thousands(legal), thousands(illegal), undecided, differ))
+		humanize.Comma(int64(legal)), humanize.Comma(int64(illegal)), undecided, differ))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,7 @@ func TestGuideControl(t *testing.T) {
 		o = slices.DeleteFunc(slices.Clone(o), func(o porcupine.Operation) bool { return o.Output.(Response).Outcome == Ambiguous })
 		return newGuide(o).check(checkPatience)
 	})
-	t.Attr("figure", fmt.Sprintf("a checker that forgets ambiguous appends: %s of %s judgements differ", thousands(differ), thousands(legal+illegal)))
+	t.Attr("figure", fmt.Sprintf("a checker that forgets ambiguous appends: %s of %s judgements differ", humanize.Comma(int64(differ)), humanize.Comma(int64(legal+illegal))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/evsourcing/evsourcing/internal/faulttest"
@@ -149,7 +150,7 @@ func (s *postgresSite) close() error {
 func TestPostgres(t *testing.T) {
 	w := newPostgresWorld(t)
 	prove(t, faulttest.Scale(2, 5, 1000), w.prepare(sound), func() string {
-		return fmt.Sprintf("connections cut %s times, the server killed %s times", thousands(int(w.cuts.Load())), thousands(w.kills))
+		return fmt.Sprintf("connections cut %s times, the server killed %s times", humanize.Comma(int64(int(w.cuts.Load()))), humanize.Comma(int64(w.kills)))
 	})
 }
 

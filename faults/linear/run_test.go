@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/dustin/go-humanize"
 )
 
 const (
@@ -129,15 +130,7 @@ func (n *tally) add(h *history, result porcupine.CheckResult) {
 func (n tally) String() string {
 	return fmt.Sprintf("%s histories of %s operations, at least %.0f each; %.1f %% ambiguous, at least %.1f %% in each (for that, %s were extended, %s repeated); "+
 		"%s conflicts, %s recognised retries; %s illegal, %s undecided",
-		thousands(n.histories), thousands(n.operations), n.smallest,
-		100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare, thousands(n.extended), thousands(n.repeated),
-		thousands(n.conflicts), thousands(n.repetitions), thousands(n.illegal), thousands(n.undecided))
-}
-
-// thousands formats a number for a reader.
-func thousands(n int) string {
-	if n < 1000 {
-		return fmt.Sprint(n)
-	}
-	return fmt.Sprintf("%s,%03d", thousands(n/1000), n%1000)
+		humanize.Comma(int64(n.histories)), humanize.Comma(int64(n.operations)), n.smallest,
+		100*float64(n.ambiguous)/float64(max(1, n.operations)), 100*n.leastAmbiguousShare, humanize.Comma(int64(n.extended)), humanize.Comma(int64(n.repeated)),
+		humanize.Comma(int64(n.conflicts)), humanize.Comma(int64(n.repetitions)), humanize.Comma(int64(n.illegal)), humanize.Comma(int64(n.undecided)))
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/sqlite"
 )
@@ -77,7 +79,7 @@ func (s *sqliteSite) close() error {
 func TestSQLite(t *testing.T) {
 	var kills atomic.Int64
 	prove(t, faulttest.Scale(2, 5, 1000), prepareSQLite(&kills, sound), func() string {
-		return thousands(int(kills.Load())) + " processes killed"
+		return humanize.Comma(int64(int(kills.Load()))) + " processes killed"
 	})
 }
 

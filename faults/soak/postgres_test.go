@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -83,7 +84,7 @@ func openPostgres(t *testing.T, dsn string) *engine {
 	e.disturb = func(ctx context.Context, pause time.Duration) (string, error) {
 		cuts, terminations, err := cutConnections(ctx, pause, proxy, admin, name)
 		return fmt.Sprintf("%s cuts of all connections, %s backends terminated and %s failures of the handler",
-			thousands(cuts), thousands(terminations), thousands(f.n.Load())), err
+			humanize.Comma(cuts), humanize.Comma(terminations), humanize.Comma(f.n.Load())), err
 	}
 	e.rows = func(ctx context.Context) (map[string]mixed.Row, error) {
 		list, err := admin.Query(ctx, fmt.Sprintf(mixed.ReadTable, table))

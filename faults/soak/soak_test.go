@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/internal/mixed"
@@ -133,7 +135,7 @@ func run(t *testing.T, d time.Duration, l *leak) {
 	}
 	var did []string
 	for _, e := range engines {
-		did = append(did, fmt.Sprintf("%s %s operations with %s", e.name, thousands(e.result.Updates+e.result.Loads), e.did))
+		did = append(did, fmt.Sprintf("%s %s operations with %s", e.name, humanize.Comma(e.result.Updates+e.result.Loads), e.did))
 	}
 	over := "in 10 minutes"
 	if len(gauges) > 0 && gauges[0].window() < period {
@@ -254,13 +256,4 @@ func (f *flaky) fail() error {
 		panic(errHandler)
 	}
 	return nil
-}
-
-// thousands writes a number with its thousands separated.
-func thousands(n int64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
 	"github.com/google/uuid"
 	zsqlite "zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
@@ -66,7 +67,7 @@ func openSQLite(t *testing.T, d time.Duration) *engine {
 	}}}
 	e.disturb = func(ctx context.Context, pause time.Duration) (string, error) {
 		kills, err := killWriters(ctx, path, pause)
-		return fmt.Sprintf("%s kills of another writer and %s failures of the handler", thousands(kills), thousands(f.n.Load())), err
+		return fmt.Sprintf("%s kills of another writer and %s failures of the handler", humanize.Comma(kills), humanize.Comma(f.n.Load())), err
 	}
 	e.rows = func(ctx context.Context) (map[string]mixed.Row, error) {
 		rows := map[string]mixed.Row{}
