@@ -11,9 +11,10 @@ import (
 
 // Append implements [evsourcing.EventStore]. It waits until the events are
 // committed, together with what else waits. If the connection breaks on the way,
-// Append finds out what has become of them; when its context ends before, or the
-// database can't be reached for long, it returns [evsourcing.ErrUncertain]. What it
-// finds stored after that counts as stored by it, and not as Repeated.
+// Append finds out what has become of them; when its context ends before, the
+// database can't be reached for long, or the server may yet store them because a stream
+// is not as far as expected, it returns [evsourcing.ErrUncertain]. What it finds stored
+// after that counts as stored by it, and not as Repeated.
 //
 // Within a transaction of [Store.InTx] or a [Store.Handler], whose context ctx is or
 // comes from, the events are stored if and only if the transaction commits: the result
