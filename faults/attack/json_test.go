@@ -51,7 +51,7 @@ func bombs(size int) []bomb {
 // stored one, and takes a heap that is a multiple of the payload; so do upcasters that
 // decode it, and a subscription gives it up by itself and goes on.
 func TestJSONBomb(t *testing.T) {
-	size := faulttest.Scale(mib/16, mib/8, evsourcing.MaxDataSize-100)
+	size := faulttest.Scale(mib/16, mib/8, 4*mib)
 	registry := evsourcing.NewRegistry(opened{})
 	registry.Upcast("old", "opened", func(e evsourcing.StoredEvent) (evsourcing.StoredEvent, error) {
 		var any map[string]any
@@ -84,7 +84,7 @@ func TestJSONBomb(t *testing.T) {
 // subscription gives up just these, and the view events_readable shows all others, and
 // these as far as the database can.
 func TestStoredJSONBomb(t *testing.T) {
-	size := faulttest.Scale(mib/16, mib/8, evsourcing.MaxDataSize-100)
+	size := faulttest.Scale(mib/16, mib/8, 4*mib)
 	list := bombs(size)
 	registry := evsourcing.NewRegistry(opened{})
 	each(t, func(t *testing.T, s store) {
@@ -166,7 +166,7 @@ func sqliteRows(t *testing.T, s *sqlite.Store) (rows int) {
 // A CloudEvents message from outside is decoded, or refused with an error, without
 // taking more than a multiple of it in heap; one over 64 MiB is refused unread.
 func TestCloudEventsBomb(t *testing.T) {
-	size := faulttest.Scale(mib/16, mib/8, evsourcing.MaxDataSize-100)
+	size := faulttest.Scale(mib/16, mib/8, 4*mib)
 	encoder := evsourcing.NewCloudEvents("/attack", evsourcing.NewRegistry(opened{}))
 	head := `{"specversion":"1.0","id":"6a1b1c1e-0000-7000-8000-000000000001","source":"/a/b","type":"opened","datacontenttype":"application/json"`
 	most, refused, taken := 0.0, 0, 0
@@ -206,7 +206,7 @@ func TestCloudEventsBomb(t *testing.T) {
 
 // A snapshot that is a bomb counts as none: the aggregate is replayed.
 func TestSnapshotBomb(t *testing.T) {
-	size := faulttest.Scale(mib/16, mib/8, evsourcing.MaxDataSize)
+	size := faulttest.Scale(mib/16, mib/8, 4*mib)
 	list := bombs(size)
 	each(t, func(t *testing.T, s store) {
 		wallets := evsourcing.NewRepository[wallet]("wallet", s, evsourcing.NewRegistry(filled{}), &evsourcing.RepositoryOptions{

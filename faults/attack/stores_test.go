@@ -127,7 +127,7 @@ const mib = 1 << 20
 
 // heapOf returns by how many MiB the heap, stacks included, grows at most while f runs.
 func heapOf(f func()) float64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(10)) // garbage is not what is asked for
+	defer debug.SetGCPercent(debug.SetGCPercent(30)) // garbage is not what is asked for
 	var stats runtime.MemStats
 	heap := func() uint64 { runtime.ReadMemStats(&stats); return stats.HeapAlloc + stats.StackInuse }
 	runtime.GC()
