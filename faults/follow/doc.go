@@ -4,7 +4,8 @@
 // The promise: a subscription sees every event that its filter passes, in the order of the
 // log, and none is skipped; a read model that a handler of the store writes has each event
 // exactly once; and other handlers get an event again only above the checkpoint that was
-// saved last. So it stays while the subscribers are killed, restarted, cut off from the
+// saved last. (One that could not be saved because a connection was cut may still reach the
+// server, later, and counts then.) So it stays while the subscribers are killed, restarted, cut off from the
 // server, or paused for longer than their lease and then let go; while the server is
 // stopped as by a crash; and while many write, some of whom commit late or not at all.
 //

@@ -36,8 +36,8 @@ func TestFollow(t *testing.T) {
 			for _, name := range whole.names() {
 				sessions += len(f.record.sessions[name])
 			}
-			t.Attr("figure", fmt.Sprintf("%s events of %s to 3 subscriptions in 3 processes, %s sessions, %v, %s late commits refused, %s writers' transactions rolled back: %v",
-				faulttest.Thousands(len(c.events)), faulttest.Thousands(c.all), faulttest.Thousands(sessions), f.trouble, faulttest.Thousands(f.record.refused), faulttest.Thousands(int(f.writers.rolled.Load())), &c.findings))
+			t.Attr("figure", fmt.Sprintf("%s events of %s to 3 subscriptions in 3 processes, %s sessions, %v, %s late commits refused, %s sessions begun at a checkpoint that came late, %s writers' transactions rolled back: %v",
+				faulttest.Thousands(len(c.events)), faulttest.Thousands(c.all), faulttest.Thousands(sessions), f.trouble, faulttest.Thousands(f.record.refused), faulttest.Thousands(c.late), faulttest.Thousands(int(f.writers.rolled.Load())), &c.findings))
 		})
 	}
 }

@@ -32,8 +32,15 @@ type session struct {
 // A step is something that a session has done.
 type step struct {
 	position uint64
-	saved    bool // as a checkpoint; else handled
+	what     string
 }
+
+// What the steps are.
+const (
+	got    = "got"    // handled
+	saved  = "saved"  // as a checkpoint
+	unsure = "unsure" // saved as a checkpoint, or not, or later: the save has failed
+)
 
 func newRecord() *record {
 	r := &record{sessions: map[string][]*session{}, latest: map[string]map[uint64]*session{}, owners: map[string]string{}, last: map[string]uint64{}, steps: map[string]int{}}
@@ -87,10 +94,12 @@ func (r *record) parse(owner, text string) error {
 		}
 	case s == nil || s.owner != owner:
 		return fmt.Errorf("it has no session with this token")
+	case what != got && what != saved && what != unsure:
+		return fmt.Errorf("what is that?")
 	default:
 		r.steps[name]++
 		for _, p := range positions {
-			s.steps = append(s.steps, step{p, what == "saved"})
+			s.steps = append(s.steps, step{p, what})
 		}
 	}
 	return nil

@@ -91,6 +91,8 @@ func (t *tracker) SaveCheckpoint(ctx context.Context, name string, c evsourcing.
 		fmt.Println("saved", name, own, c.Position)
 	case errors.Is(err, evsourcing.ErrFenced):
 		fmt.Println("fenced", name, own)
+	default:
+		fmt.Println("unsure", name, own, c.Position)
 	}
 	return err
 }
