@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/dustin/go-humanize"
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
@@ -25,7 +25,6 @@ type postgresWorld struct {
 	t       *testing.T
 	proxied string // how to connect by the proxy
 	proxy   *faulttest.Proxy
-	admin   *pgxpool.Pool
 	schemas int
 	cuts    atomic.Int64
 	kills   int
@@ -55,15 +54,9 @@ func newPostgresWorld(t *testing.T) *postgresWorld {
 		cluster = faulttest.NewCluster(t, dir, "fsync = off") // the server is killed, not the machine
 	}
 	w := &postgresWorld{t: t}
-	dsn := cluster.DSN("postgres")
-	w.proxy, w.proxied = faulttest.NewProxy(t, dsn)
+	w.proxy, w.proxied = faulttest.NewProxy(t, cluster.DSN("postgres"))
 	w.proxy.Cut = func() bool { return w.cut(20) }
 	w.proxy.Request = func() bool { return w.cut(40) }
-	var err error
-	if w.admin, err = pgxpool.New(t.Context(), dsn); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.admin.Close)
 	return w
 }
 
@@ -140,7 +133,11 @@ func (s *postgresSite) calm(context.Context) (endpoint, error) { return local{s.
 func (s *postgresSite) close() error {
 	ctx := context.Background()
 	errs := []error{s.stores[0].Close(ctx), s.stores[1].Close(ctx)}
-	_, err := s.admin.Exec(ctx, "DROP SCHEMA "+s.schema+" CASCADE")
+	conn, err := pgx.Connect(ctx, cluster.DSN("postgres")) // one that is not of before the server was killed
+	if err == nil {
+		_, err = conn.Exec(ctx, "DROP SCHEMA "+s.schema+" CASCADE")
+		err = errors.Join(err, conn.Close(ctx))
+	}
 	return errors.Join(append(errs, err)...)
 }
 

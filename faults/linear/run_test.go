@@ -58,11 +58,15 @@ func run(ctx context.Context, s site, clients, least int) (*history, error) {
 		return nil, err
 	}
 	last := Request{Kind: Events, Last: true}
-	p := h.record(clients, last, func() Response { return end.do(ctx, last) })
-	if p.Outcome != Done {
-		return nil, fmt.Errorf("the last reading: %s", p.Err)
+	for { // a connection may still be broken
+		p := h.record(clients, last, func() Response { return end.do(ctx, last) })
+		if p.Outcome == Done {
+			return h, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("the last reading: %s", p.Err)
+		}
 	}
-	return h, nil
 }
 
 // A tally counts what came of histories.
