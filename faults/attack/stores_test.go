@@ -51,7 +51,7 @@ func each(t *testing.T, f func(t *testing.T, s store)) {
 func newSQLite(t *testing.T) *sqlite.Store {
 	t.Helper()
 	// Power is not lost here.
-	s, err := sqlite.Open(filepath.Join(t.TempDir(), "events.db"), &sqlite.Options{Durability: sqlite.Normal, Logger: quiet, Readers: 2})
+	s, err := sqlite.Open(filepath.Join(t.TempDir(), "events.db"), &sqlite.Options{Durability: sqlite.Normal, Logger: quiet, Readers: 2, HandlerTime: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,6 @@ type image struct {
 
 // A shape says how an image comes about.
 type shape struct {
-	name    string
 	closed  int  // appends before the store was closed and opened again
 	moved   bool // then the log's pages were moved to the database, and it began anew
 	appends int  // after that, each a transaction at the end of the log
