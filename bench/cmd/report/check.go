@@ -21,7 +21,7 @@ const (
 	// checkRuns is how often a baseline is measured, by other processes: between
 	// them the ratios differ more than within one.
 	checkRuns   = 6
-	checkRounds = 7
+	checkRounds = 5
 	// checkTries is how often a row is measured before it has failed.
 	checkTries = 4
 )
@@ -40,14 +40,14 @@ var checked = []struct {
 	{"Append/engine=memory/writers=1", 20_000},
 	{"Publish/reactors=1/streams=64", 20_000},
 	{"Publish/reactors=8/streams=64", 5000},
-	{"Load/engine=memory/events=1000", 30},
-	{"Load/engine=sqlite/events=1000", 30},
-	{"Load/engine=postgres/events=1000", 30},
-	{"Snapshot/snapshots=on/events=5999", 30},
-	{"CatchUp/engine=memory/case=all", 5},
+	{"Load/engine=memory/events=1000", 20},
+	{"Load/engine=sqlite/events=1000", 20},
+	{"Load/engine=postgres/events=1000", 20},
+	{"Snapshot/snapshots=on/events=5999", 20},
+	{"CatchUp/engine=memory/case=all", 3},
 	{"CatchUp/engine=memory/case=filtered-99%", 30},
-	{"Projection/engine=sqlite", 5},
-	{"Projection/engine=postgres", 5},
+	{"Projection/engine=sqlite", 3},
+	{"Projection/engine=postgres", 3},
 	{"Append/engine=sqlite/writers=1", 500},
 	{"Append/engine=sqlite/writers=64", 5000},
 	{"Append/engine=postgres/writers=1", 100},
@@ -149,10 +149,7 @@ func checkBaseline(ctx context.Context, root string, tolerance float64) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	filesystem, err := output(ctx, root, "stat", "-f", "-c", "%T", dir)
-	if err != nil {
-		return err
-	}
+	filesystem := filesystemOf(ctx, dir)
 	var items []*item
 	for _, i := range itemsOf(base) {
 		switch {
@@ -202,8 +199,12 @@ func compare(items []*item, tolerance float64, measure func(rows map[string]bool
 				return true
 			}
 			s, ok := summarize(i.ratios(r))
-			if !ok {
-				err = errors.Join(err, fmt.Errorf("%s was not measured", i.row))
+			switch {
+			case !ok && strings.Contains(i.row, "engine=postgres"):
+				fmt.Printf("%v: not compared: there is no PostgreSQL server\n", i)
+				return true
+			case !ok:
+				err = errors.Join(err, fmt.Errorf("%s was not measured: the baseline is of other benchmarks", i.row))
 				return false
 			}
 			i.seen = append(i.seen, s.median)

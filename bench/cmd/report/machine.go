@@ -31,7 +31,6 @@ func describeMachine(ctx context.Context, root, scratch string) ([]setting, erro
 		commit += " and changes"
 	}
 	kernel, _ := output(ctx, root, "uname", "-sr")
-	filesystem, _ := output(ctx, root, "stat", "-f", "-c", "%T", scratch)
 	list := []setting{
 		{"commit", commit},
 		{"go", runtime.Version()},
@@ -39,7 +38,7 @@ func describeMachine(ctx context.Context, root, scratch string) ([]setting, erro
 		{"memory", memory()},
 		{"load-before", load()},
 		{"kernel", cmp.Or(kernel, "unknown")},
-		{"filesystem", cmp.Or(filesystem, "unknown")},
+		{"filesystem", filesystemOf(ctx, scratch)},
 	}
 	lite, err := describeSQLite(ctx, filepath.Join(scratch, "settings.db"))
 	if err != nil {
@@ -53,6 +52,12 @@ func output(ctx context.Context, dir, name string, args ...string) (string, erro
 	cmd.Dir = dir
 	out, err := cmd.Output()
 	return strings.TrimSpace(string(out)), err
+}
+
+// filesystemOf names the kind of the directory's file system.
+func filesystemOf(ctx context.Context, dir string) string {
+	kind, _ := output(ctx, dir, "stat", "-f", "-c", "%T", dir)
+	return cmp.Or(kind, "unknown")
 }
 
 // memory returns what Linux says of the size of memory.

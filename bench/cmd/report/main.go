@@ -72,10 +72,8 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := runGroups(ctx, root, f.withDefaults(), selected); err != nil {
-		return err
-	}
-	return renderAll(root)
+	err = runGroups(ctx, root, f.withDefaults(), selected)
+	return errors.Join(err, renderAll(root))
 }
 
 // rootDir returns the directory of the root module, which has all paths.

@@ -46,11 +46,19 @@ func plotsOf(g *group) []plotSpec {
 
 // draw returns the plot as SVG, or nil if there are not two points for any curve.
 func (p plotSpec) draw(r *results) ([]byte, error) {
+	fig, err := p.figure(r)
+	if fig == nil || err != nil {
+		return nil, err
+	}
+	return svg(fig)
+}
+
+func (p plotSpec) figure(r *results) (*plot.Plot, error) {
 	fig := newPlot(p.title)
 	var curves []curve
 	if p.bench == mixedBench {
 		curves = latencyCurves(r)
-		fig.X.Label.Text, fig.Y.Label.Text = "slower ones", "milliseconds"
+		fig.X.Label.Text, fig.Y.Label.Text = "percentile", "milliseconds"
 		fig.X.Scale, fig.X.Tick.Marker = plot.InvertedScale{Normalizer: plot.LogScale{}}, plot.TickerFunc(shareTicks)
 	} else {
 		curves = p.curves(r)
@@ -77,7 +85,7 @@ func (p plotSpec) draw(r *results) ([]byte, error) {
 		fig.Add(line, points)
 		fig.Legend.Add(c.name, line, points)
 	}
-	return svg(fig)
+	return fig, nil
 }
 
 // palette is what people with weak colour vision can tell apart (Okabe and Ito).
@@ -93,14 +101,14 @@ func newPlot(title string) *plot.Plot {
 	fig.Title.Padding = vg.Points(6)
 	fig.X.Scale, fig.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	fig.X.Tick.Marker, fig.Y.Tick.Marker = plot.TickerFunc(decadeTicks), plot.TickerFunc(decadeTicks)
-	fig.Legend.Top, fig.Legend.Left, fig.Legend.XOffs, fig.Legend.YOffs = true, false, vg.Points(110), 0
+	fig.Legend.Top, fig.Legend.TextStyle.Font.Size = true, vg.Points(10)
 	fig.Add(plotter.NewGrid())
 	return fig
 }
 
 // svg draws a plot, with the legend in a margin to its right.
 func svg(fig *plot.Plot) ([]byte, error) {
-	const width, height, legend = 640, 360, 120
+	const width, height, legend = 680, 360, 150
 	canvas := vgsvg.New(vg.Points(width), vg.Points(height))
 	fig.Legend.XOffs = vg.Points(legend - 10)
 	all := draw.New(canvas)

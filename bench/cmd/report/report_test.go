@@ -260,3 +260,42 @@ func TestText(t *testing.T) {
 		}
 	}
 }
+
+const mixedSample = `
+BenchmarkMixed/sqlite/floor-2 1 0.5 p50-ms 1 p90-ms 2 p99-ms 3 p99.9-ms 4 max-ms
+BenchmarkMixed/sqlite/saturation-2 1 2981 ops/s
+BenchmarkMixed/sqlite/update-2 1 1 p50-ms 1.5 p90-ms 2 p99-ms 3 p99.9-ms 4 max-ms 1789 ops/s 4 x-floor
+BenchmarkMixed/sqlite-unsynced/update-2 1 1 p50-ms 1.5 p90-ms 2 p99-ms 3 p99.9-ms 4 max-ms 1789 ops/s 40 x-floor
+`
+
+// Latencies have lines of their own, and not a floor beside each.
+func TestMixed(t *testing.T) {
+	r, err := parseResults("mixed", []byte(mixedSample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := parse(t, mixedSample)
+	var doc bytes.Buffer
+	renderMixed(&doc, r, rows)
+	for _, want := range []string{
+		"| sqlite, floor | 500 µs | 1.00 ms | 2.00 ms | 3.00 ms | 4.00 ms |  |  |",
+		"| sqlite, saturation |  |  |  |  |  |  | 2,981 |",
+		"| sqlite, update | 1.00 ms | 1.50 ms | 2.00 ms | 3.00 ms | 4.00 ms | 4 ± 0 %; p99 of an update at most 5 times the floor's p50: met | 1,789 |",
+		"| sqlite unsynced, update | 1.00 ms | 1.50 ms | 2.00 ms | 3.00 ms | 4.00 ms | 40 ± 0 % | 1,789 |",
+	} {
+		if !strings.Contains(doc.String(), want+"\n") {
+			t.Errorf("%s\nis not in\n%s", want, doc.String())
+		}
+	}
+	if missing := missingFloors(rows); len(missing) > 0 {
+		t.Error(missing)
+	}
+	curves := latencyCurves(r)
+	if len(curves) != 3 || len(curves[0].points) != 4 {
+		t.Errorf("%+v", curves)
+	}
+	svg, err := plotsOf(&groups[len(groups)-1])[0].draw(r)
+	if err != nil || !bytes.Contains(svg, []byte("p99.9")) {
+		t.Error(len(svg), err)
+	}
+}

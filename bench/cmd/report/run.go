@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -59,13 +60,13 @@ func (f form) args(g *group, pattern string) []string {
 		args = append(args, "-short")
 	}
 	if g.pkg != "" {
-		return append(args, "-benchtime", "1x", "-count", strconv.Itoa((f.rounds+1)/2))
+		return append(args, "-count", strconv.Itoa((f.rounds+1)/2))
 	}
 	return append(args, "-benchtime", f.benchtime, "-rounds", strconv.Itoa(f.rounds))
 }
 
 // runGroups runs the selected groups, one after the other. Results that are there
-// are replaced when the group is done.
+// are replaced when the group is done; those of one that fails stay.
 func runGroups(ctx context.Context, root string, f form, selected *regexp.Regexp) error {
 	scratch, err := os.MkdirTemp("", "bench-")
 	if err != nil {
@@ -77,9 +78,10 @@ func runGroups(ctx context.Context, root string, f form, selected *regexp.Regexp
 		return err
 	}
 	tests := map[string]*testBinary{}
+	var failed []error
 	for i := range groups {
 		g := &groups[i]
-		if !selected.MatchString(g.name) {
+		if !selected.MatchString(g.name) || ctx.Err() != nil {
 			continue
 		}
 		dir := filepath.Join(root, g.dir())
@@ -93,10 +95,10 @@ func runGroups(ctx context.Context, root string, f form, selected *regexp.Regexp
 			}
 		}
 		if err := runGroup(ctx, root, tests[dir], f, g, machine); err != nil {
-			return fmt.Errorf("%s: %w", g.name, err)
+			failed = append(failed, fmt.Errorf("%s: %w", g.name, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func runGroup(ctx context.Context, root string, t *testBinary, f form, g *group, machine []setting) error {
