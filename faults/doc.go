@@ -1,5 +1,7 @@
 // Package faults holds the tests that put the stores of this repository under
-// stress. It has nothing to import.
+// stress. It has nothing to import. Its directories have a suite each: kill, powerloss,
+// corrupt, linear, follow, soak, attack; the program in cmd/reliability runs them all,
+// with their controls, and makes docs/reliability.md.
 //
 // TestModel drives every store through random calls, beside a model that is
 // plain enough to be right, and compares what the two say. TestBrokenStores
