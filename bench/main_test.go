@@ -33,14 +33,14 @@ var (
 	ends []func()
 )
 
-// keep returns what make has made for that key, in this round or an earlier one:
-// for stores that take longer to fill than to measure. The function that make
+// keep returns what prepare has made for that key, in this round or an earlier one:
+// for stores that take longer to fill than to measure. The function that prepare
 // returns, unless nil, is called at the end of the process.
-func keep[T any](key string, make func() (T, func())) T {
+func keep[T any](key string, prepare func() (T, func())) T {
 	if v, ok := kept[key]; ok {
 		return v.(T)
 	}
-	v, end := make()
+	v, end := prepare()
 	kept[key] = v
 	if end != nil {
 		ends = append(ends, end)
