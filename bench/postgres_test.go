@@ -19,7 +19,7 @@ var schemas atomic.Int64
 
 // openPostgres returns a store in a schema of its own, which has the connections
 // that it takes by default. The floor has one for each writer, 90 at most, because
-// a server lets in 100 by default. It inserts a prepared row into the store's own
+// a server lets in 100 by default; with -short 32, to leave some to others. It inserts a prepared row into the store's own
 // table, which gives no order, and reads that table.
 func openPostgres(b *testing.B, writers int) (bed, func()) {
 	b.Helper()
@@ -34,7 +34,7 @@ func openPostgres(b *testing.B, writers int) (bed, func()) {
 	if err != nil {
 		faulttest.Missing(b, "no PostgreSQL server; EVSOURCING_POSTGRES may name one: %v", err)
 	}
-	config.MaxConns = int32(min(max(writers, 2), 90)) // a projection reads and writes
+	config.MaxConns = int32(min(max(writers, 2), faulttest.Scale(32, 90, 90))) // a projection reads and writes
 	pool, err := pgxpool.NewWithConfig(b.Context(), config)
 	if err != nil {
 		b.Fatal(err)
