@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -56,19 +57,29 @@ func TestCheckPassesControl(t *testing.T) {
 	}
 }
 
-// The noise of an item is how far one process was from all.
-func TestNoise(t *testing.T) {
-	var ratios []float64
-	for process := range checkRuns {
-		for range checkRounds {
-			ratios = append(ratios, 1+0.1*float64(process%2))
+// The baseline that is written is the one that is read, and the noise of an item is
+// how far one process was from all.
+func TestBaseline(t *testing.T) {
+	var base bytes.Buffer
+	for _, slower := range []float64{1.9, 2, 2.2} {
+		asked := 0
+		r, err := measurer(slower, 1, &asked)(map[string]bool{canary: true})
+		if err != nil {
+			t.Fatal(err)
 		}
+		writeRatios(&base, r)
 	}
-	i := &item{row: canary, unit: cpuTime}
-	if i.learn(ratios); i.ratio < 1.04 || i.ratio > 1.06 || i.noise < 0.04 || i.noise > 0.06 {
-		t.Error(i)
+	r, err := parseResults("check", base.Bytes())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if i.learn(nil); i.noise < 1e9 {
-		t.Error(i)
+	list := itemsOf(r)
+	if len(list) != 2 || list[0].unit != cpuTime || list[1].unit != wallTime {
+		t.Fatal(list)
+	}
+	for _, i := range list {
+		if i.row != canary || number(i.ratio) != "0.5" || percent(i.noise) != "9 %" {
+			t.Error(i)
+		}
 	}
 }

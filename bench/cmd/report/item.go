@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"math"
 	"slices"
 )
@@ -14,42 +15,55 @@ type item struct {
 	// ratio is that of the baseline, and noise how far the ratio of one process was
 	// from it: the larger of what there was to either side.
 	ratio, noise float64
-	seen         []float64 // ratios since
+	seen         []float64 // ratios since, of all rounds
 }
 
 const (
 	// tooNoisy is the noise above which an item is not compared.
-	tooNoisy = 0.125
+	tooNoisy = 0.2
 	// tooCrowded is how many times longer than by itself something takes on a machine
 	// so busy that time which passes says nothing.
 	tooCrowded = 1.15
 )
 
+// The metrics of a baseline: ratios to the floor.
+var ratioMetrics = map[string]string{cpuTime: "cpu-ratio", wallTime: "time-ratio"}
+
+// writeRatios writes the ratios of one process, as lines of a benchmark.
+func writeRatios(out io.Writer, r *results) {
+	for _, row := range r.rows {
+		fmt.Fprintf(out, "Benchmark%s/ratio %d", row.key(), checkRounds)
+		for _, unit := range []string{cpuTime, wallTime} {
+			if s, ok := summarize(row.ratiosBy(unit, "ours")); ok && !math.IsNaN(s.median) {
+				fmt.Fprintf(out, " %.4g %s", s.median, ratioMetrics[unit])
+			}
+		}
+		fmt.Fprintln(out)
+	}
+}
+
 // itemsOf returns the items of a baseline.
 func itemsOf(base *results) (list []*item) {
 	for _, r := range base.rows {
 		for _, unit := range []string{cpuTime, wallTime} {
-			i := &item{row: r.key(), unit: unit}
-			i.learn(r.ratiosBy(unit, "ours"))
-			list = append(list, i)
+			if s := r.sides["ratio"]; s != nil && len(s.metrics[ratioMetrics[unit]]) > 0 {
+				list = append(list, newItem(r.key(), unit, s.metrics[ratioMetrics[unit]]))
+			}
 		}
 	}
 	return list
 }
 
-// learn takes the median of the medians of the processes.
-func (i *item) learn(ratios []float64) {
-	var medians []float64
-	for part := range slices.Chunk(ratios, checkRounds) {
-		s, _ := summarize(part)
-		medians = append(medians, s.median)
-	}
-	all, ok := summarize(medians)
-	i.ratio, i.noise = all.median, math.Inf(1)
-	if !ok || i.ratio == 0 || math.IsNaN(i.ratio) {
-		return // no figures of processors on this system
-	}
-	i.noise = max(slices.Max(medians)/i.ratio-1, 1-slices.Min(medians)/i.ratio)
+// newItem returns the item whose ratio was that in the processes of the baseline.
+func newItem(row, unit string, ratios []float64) *item {
+	i := &item{row: row, unit: unit, ratio: median(ratios)}
+	i.noise = max(slices.Max(ratios)/i.ratio-1, 1-slices.Min(ratios)/i.ratio)
+	return i
+}
+
+func median(values []float64) float64 {
+	s, _ := summarize(values)
+	return s.median
 }
 
 // ratios returns those of the item in other results.
@@ -79,8 +93,7 @@ func crowding(r *results) float64 {
 			for n := range wall {
 				wall[n] /= cpu[n]
 			}
-			s, _ := summarize(wall)
-			return s.median
+			return median(wall)
 		}
 	}
 	return 0
