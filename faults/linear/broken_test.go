@@ -83,7 +83,7 @@ func brokenStores() []brokenStore {
 		{"reports a conflict after having stored", func(s store) store {
 			return appends{s, func(ctx context.Context, batches []evsourcing.Batch) (evsourcing.AppendResult, error) {
 				result, err := s.Append(ctx, batches...)
-				if b := batches[0]; err == nil && !result.Repeated && b.Expected != evsourcing.AnyVersion && oneIn(10) {
+				if b := batches[0]; err == nil && !result.Repeated && b.Expected != evsourcing.AnyVersion && oneIn(3) {
 					err = &evsourcing.ConflictError{Stream: b.Stream, Expected: b.Expected, Actual: result.Versions[0]}
 				}
 				return result, err
