@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -214,11 +215,12 @@ func TestOwnerOfASchemaOpensAStoreInIt(t *testing.T) {
 	}
 }
 
-// A connection that broke while nobody used it is not the reader's fault.
-func TestReadIsDoneOnceMoreWhenItsConnectionBroke(t *testing.T) {
+// Connections that broke while nobody used them are not the reader's fault.
+func TestReadIsDoneAgainWhenAllConnectionsBroke(t *testing.T) {
 	dsn := serverDSN(t)
 	proxy, through := faulttest.NewProxy(t, dsn)
-	s := open(t, withParam(t, through, "pool_max_conns", "1"), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
+	const conns = 6
+	s := open(t, withParam(t, through, "pool_max_conns", strconv.Itoa(conns)), quiet(postgres.Options{Schema: newSchema(t, dsn), NoListen: true}))
 	b := batch(stream("a"), 0, 3)
 	put(t, s, b)
 	for name, read := range map[string]func() error{
@@ -243,9 +245,24 @@ func TestReadIsDoneOnceMoreWhenItsConnectionBroke(t *testing.T) {
 		"LoadSnapshot": func() error { _, _, err := s.LoadSnapshot(t.Context(), stream("a")); return err },
 		"Checkpoint":   func() error { _, _, err := s.Checkpoint(t.Context(), "name"); return err },
 	} {
+		var together, done sync.WaitGroup // all connections of the pool are in use at one time
+		together.Add(conns)
+		for range conns {
+			done.Go(func() {
+				err := s.InTx(t.Context(), func(context.Context, pgx.Tx, evsourcing.EventStore) error {
+					together.Done()
+					together.Wait()
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		done.Wait()
 		proxy.CutAll()
 		if err := read(); err != nil {
-			t.Errorf("%s on a connection that was cut returned %v", name, err)
+			t.Fatalf("%s after all connections were cut returned %v", name, err)
 		}
 	}
 }

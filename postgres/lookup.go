@@ -123,14 +123,15 @@ func (s *Store) with(ctx context.Context, f func(q querier) error) error {
 	return f(t.tx)
 }
 
-// read is with for what changes nothing: it is done once more if the connection broke, as
-// those of a pool do that the server or a proxy has closed.
+// read is with for what changes nothing: it is done again if the connection broke, as those
+// of a pool do that the server or a proxy has closed. All of them may have been, and each
+// leaves the pool when that is found.
 func (s *Store) read(ctx context.Context, f func(q querier) error) error {
 	err := s.with(ctx, f)
 	if err == nil || s.transaction(ctx) != nil {
 		return err
 	}
-	if isBroken(err) && ctx.Err() == nil {
+	for left := s.pool.Stat().TotalConns() + 1; left > 0 && isBroken(err) && ctx.Err() == nil; left-- {
 		err = s.with(ctx, f)
 	}
 	if err != nil && ctx.Err() == nil && s.isClosed() != nil {
