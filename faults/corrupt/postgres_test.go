@@ -218,8 +218,8 @@ func (w *tenant) try(ctx context.Context, pool *pgxpool.Pool) (o outcome, err er
 // --data-checksums, which PostgreSQL 18 has by default, or pg_checksums --enable), all
 // events are read as they were stored, or an error says that a page is damaged.
 func TestPostgresFiles(t *testing.T) {
-	f := newFarm(t, faulttest.Scale(4, 8, 50), "--data-checksums")
-	n := f.hunt(t, faulttest.Scale(16, 64, 10_000))
+	f := newFarm(t, faulttest.Scale(4, 6, 50), "--data-checksums")
+	n := f.hunt(t, faulttest.Scale(16, 48, 10_000))
 	t.Attr("figure", fmt.Sprintf("with data checksums, %s bit flips and cuts of the files of the events table and its indexes: %s harmless, %s reported (%s by Append alone), %d silent",
 		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(n.late)), len(n.silent)+n.shortened))
 	if err := n.err(0); err != nil {
@@ -229,8 +229,8 @@ func TestPostgresFiles(t *testing.T) {
 
 // Without them, PostgreSQL passes on what it finds in a page.
 func TestPostgresFilesControl(t *testing.T) {
-	f := newFarm(t, faulttest.Scale(4, 8, 50))
-	n := f.hunt(t, faulttest.Scale(16, 48, 1_000))
+	f := newFarm(t, faulttest.Scale(4, 6, 50))
+	n := f.hunt(t, faulttest.Scale(16, 36, 1_000))
 	t.Attr("figure", fmt.Sprintf("without data checksums, %s bit flips and cuts of the files of the events table and its indexes: %s harmless, %s reported, %s silent",
 		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(len(n.silent)+n.shortened))))
 	if err := n.err(0); err == nil {

@@ -198,7 +198,7 @@ func fileShape() shape { return shape{closed: 60} }
 // with NoMigrate.)
 func TestSQLiteFile(t *testing.T) {
 	m := fileShape().make(t)
-	flips, cuts := m.hunt(t, faulttest.Scale(100, 400, 10_000), false, openStore)
+	flips, cuts := m.hunt(t, faulttest.Scale(100, 300, 10_000), false, openStore)
 	n := flips.plus(cuts)
 	t.Attr("figure", fmt.Sprintf("%s bit flips and cuts of the database file: %s harmless, %s reported (%s by Check alone), %d silent",
 		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(n.late)), len(n.silent)+n.shortened))
@@ -210,7 +210,7 @@ func TestSQLiteFile(t *testing.T) {
 // Without the checksums of events, SQLite passes on what it finds in a page.
 func TestSQLiteFileControl(t *testing.T) {
 	m := fileShape().make(t)
-	flips, cuts := m.hunt(t, faulttest.Scale(100, 200, 2_000), false, openBlind)
+	flips, cuts := m.hunt(t, faulttest.Scale(100, 150, 2_000), false, openBlind)
 	n := flips.plus(cuts)
 	t.Attr("figure", fmt.Sprintf("without checksums and Check, %s bit flips and cuts of the database file: %s harmless, %s reported, %s silent",
 		humanize.Comma(int64(n.cases)), humanize.Comma(int64(n.harmless)), humanize.Comma(int64(n.reported)), humanize.Comma(int64(len(n.silent)+n.shortened))))

@@ -41,7 +41,7 @@ func huntLogs(t *testing.T, cases int, open opening) (flips, cuts tally) {
 // the database already, and the rest does not fit); but nor is the log taken for
 // damaged, which would keep a store from opening after every loss of power.
 func TestSQLiteLog(t *testing.T) {
-	flips, cuts := huntLogs(t, faulttest.Scale(100, 400, 10_000), openStore)
+	flips, cuts := huntLogs(t, faulttest.Scale(100, 300, 10_000), openStore)
 	t.Attr("figure", fmt.Sprintf("%s bit flips of the write-ahead log: %s harmless, %s reported, %d silent but %s in the last commit, which is missing whole; "+
 		"%s cuts: %s harmless, %s reported, %d silent but %s that end the log earlier, after a whole commit (a limit, see docs/limits.md)",
 		humanize.Comma(int64(flips.cases)), humanize.Comma(int64(flips.harmless)), humanize.Comma(int64(flips.reported)), len(flips.silent), humanize.Comma(int64(flips.shortened)),
@@ -59,7 +59,7 @@ func TestSQLiteLog(t *testing.T) {
 
 // SQLite by itself, as under Durability Normal, drops all that is behind the damage.
 func TestSQLiteLogControl(t *testing.T) {
-	flips, _ := huntLogs(t, faulttest.Scale(100, 200, 2_000), func(path string) (reader, func() error, error) {
+	flips, _ := huntLogs(t, faulttest.Scale(100, 150, 2_000), func(path string) (reader, func() error, error) {
 		s, err := sqlite.Open(path, &sqlite.Options{Logger: quiet, Readers: 1, Durability: sqlite.Normal})
 		if err != nil {
 			return nil, nil, err
