@@ -10,7 +10,8 @@ const leakBytes = 1 << 20
 
 // A leak is what goes wrong in the control. A nil one does not leak.
 type leak struct {
-	each int64 // operations
+	each   int64    // operations
+	missed []string // gauges that did not show it
 
 	mu         sync.Mutex // guards what follows
 	operations int64
@@ -80,10 +81,11 @@ func (l *leak) end() {
 	defer l.mu.Unlock()
 	if l.block != nil {
 		close(l.block)
+		l.block = nil
 	}
 	l.goroutines.Wait()
 	for _, f := range l.files {
 		_ = f.Close()
 	}
-	l.memory = nil
+	l.files, l.memory = nil, nil
 }
