@@ -39,6 +39,12 @@ func render(root string) (map[string][]byte, error) {
 	}
 	var doc bytes.Buffer
 	doc.WriteString(preface)
+	for _, r := range all {
+		if r.get("form") == "short" {
+			doc.WriteString("**Some of these figures are of a short form, and say little: see [where and how](#where-and-how).**\n\n")
+			break
+		}
+	}
 	renderTargets(&doc, rows)
 	renderRuns(&doc, all)
 	for i := range groups {
