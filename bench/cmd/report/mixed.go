@@ -33,7 +33,7 @@ func renderMixed(doc *bytes.Buffer, r *results, rows map[string]*row) {
 			}
 			verdict := ""
 			if sum, ok := summarize(s.metrics["x-floor"]); ok {
-				verdict = fmt.Sprintf("%s ± %s", number(sum.median), percent(sum.spread()))
+				verdict = number(sum.median) + sum.String()
 				if name == "update" {
 					verdict = strings.TrimSuffix(verdict+"; "+verdicts(row, rows), "; ")
 				}

@@ -191,7 +191,7 @@ func timeCell(s *side) string {
 	if !ok {
 		return ""
 	}
-	return fmt.Sprintf("%s ± %s", duration(sum.median), percent(sum.spread()))
+	return duration(sum.median) + sum.String()
 }
 
 // figureCells are the cells of a side: time, speed, events/s, allocations.
@@ -203,7 +203,7 @@ func figureCells(r *row, name string) string {
 	t, _ := summarize(s.time())
 	speed := ""
 	if sum, ok := summarize(r.ratios(name)); ok {
-		speed = fmt.Sprintf("%s ± %s", number(sum.median), percent(sum.spread()))
+		speed = number(sum.median) + sum.String()
 	}
 	allocs := ""
 	if a, ok := summarize(s.allocs()); ok {

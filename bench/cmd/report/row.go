@@ -108,9 +108,6 @@ func summarize(values []float64) (summary, bool) {
 	return summary{s.Center, s.Lo, s.Hi}, true
 }
 
-// spread is half of the interval, as a part of the median.
-func (s summary) spread() float64 { return (s.high - s.low) / 2 / s.median }
-
 // results is what a group has printed.
 type results struct {
 	rows     []*row
