@@ -15,7 +15,7 @@ fmt: ## format
 	gofmt -w .
 cover: ## statement coverage of the root package, with its floor
 	tools/cover
-bench: ## every figure beside its floor, and docs/benchmarks.md: half an hour, with EVSOURCING_FULL=1 an hour and a half
+bench: ## every figure beside its floor, and docs/benchmarks.md: half an hour; with EVSOURCING_FULL=1 to 10^7 events, longer
 	go run ./bench/cmd/report
 bench-compare: ## the benchmarks here and at BASE, alternately; BENCH selects
 	tools/bench-compare '$(BASE)' '$(or $(BENCH),.)'

@@ -33,14 +33,14 @@ var (
 	ends []func()
 )
 
-// keep returns what prepare has made for that key, in this round or an earlier one:
-// for stores that take longer to fill than to measure. The function that prepare
+// keep returns what open has made for that key, in this round or an earlier one:
+// for stores that take longer to fill than to measure. The function that open
 // returns, unless nil, is called at the end of the process.
-func keep[T any](key string, prepare func() (T, func())) T {
+func keep[T any](key string, open func() (T, func())) T {
 	if v, ok := kept[key]; ok {
 		return v.(T)
 	}
-	v, end := prepare()
+	v, end := open()
 	kept[key] = v
 	if end != nil {
 		ends = append(ends, end)

@@ -33,7 +33,7 @@ func renderMixed(doc *bytes.Buffer, r *results, rows map[string]*row) {
 			}
 			verdict := ""
 			if sum, ok := summarize(s.metrics["x-floor"]); ok {
-				verdict = number(sum.median) + sum.String()
+				verdict = number(sum.median) + sum.spread()
 				if name == "update" {
 					verdict = strings.TrimSuffix(verdict+"; "+verdicts(row, rows), "; ")
 				}

@@ -191,7 +191,7 @@ func timeCell(s *side) string {
 	if !ok {
 		return ""
 	}
-	return duration(sum.median) + sum.String()
+	return duration(sum.median) + sum.spread()
 }
 
 // figureCells are the cells of a side: time, speed, events/s, allocations.
@@ -203,7 +203,7 @@ func figureCells(r *row, name string) string {
 	t, _ := summarize(s.time())
 	speed := ""
 	if sum, ok := summarize(r.ratios(name)); ok {
-		speed = number(sum.median) + sum.String()
+		speed = number(sum.median) + sum.spread()
 	}
 	allocs := ""
 	if a, ok := summarize(s.allocs()); ok {

@@ -103,8 +103,9 @@ func digits(v float64) string {
 
 func percent(v float64) string { return strconv.FormatFloat(100*v, 'f', 0, 64) + " %" }
 
-// String is the spread, as it stands behind a median; nothing behind a single value.
-func (s summary) String() string {
+// spread is half of the interval, as it stands behind a median; nothing behind a
+// single value.
+func (s summary) spread() string {
 	if s.low == s.high {
 		return ""
 	}
