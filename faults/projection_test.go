@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/postgres"
 	"github.com/evsourcing/evsourcing/sqlite"
 )
@@ -106,15 +106,7 @@ type signal struct{}
 func (signal) Topic() string { return "signal" }
 
 // projectionEvents is how many events each run is about.
-func projectionEvents() int {
-	switch {
-	case os.Getenv("EVSOURCING_FULL") == "1":
-		return 200_000
-	case testing.Short():
-		return 1_000
-	}
-	return 4_000
-}
+func projectionEvents() int { return faulttest.Scale(1_000, 4_000, 200_000) }
 
 // TestProjectionsAreExact runs two subscriptions of one name on two stores with the
 // same data, as two processes would, again and again, while writers race. Runs end

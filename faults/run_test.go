@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"pgregory.net/rapid"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // patience is how long a call may take: far beyond what a busy machine needs.
@@ -22,15 +23,7 @@ const patience = 30 * time.Second
 const stepsInCheck = 100
 
 // wantedSteps returns how many steps are made on each store.
-func wantedSteps() int {
-	switch {
-	case os.Getenv("EVSOURCING_FULL") == "1":
-		return 100_000
-	case testing.Short(), raced:
-		return 400
-	}
-	return 2_000
-}
+func wantedSteps() int { return faulttest.Scale(400, 2_000, 100_000) }
 
 // TestModel drives each kind of store through random calls, beside a model.
 func TestModel(t *testing.T) {

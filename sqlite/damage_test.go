@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // sample returns a closed store's file, and its events.
@@ -63,7 +64,7 @@ func TestAFlippedByteIsFoundAndNamed(t *testing.T) {
 		{"the ID", list[30].ID[:], list[30]},
 	} {
 		found := 0
-		for at := 0; found < size(2, 8, 1000); at++ {
+		for at := 0; found < faulttest.Scale(2, 8, 1000); at++ {
 			i := bytes.Index(file[at:], what.text)
 			if i < 0 {
 				break
@@ -121,7 +122,7 @@ func TestAnyFlippedByteIsFoundOrHarmless(t *testing.T) {
 	file, list := sample(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	harmless := 0
-	rounds := size(50, 300, 5000)
+	rounds := faulttest.Scale(50, 300, 5000)
 	for range rounds {
 		at := random.IntN(len(file))
 		s, err := written(t, flip(file, at))

@@ -14,6 +14,7 @@ import (
 	zsqlite "zombiezen.com/go/sqlite"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 func logSize(t *testing.T, s *Store) int64 {
@@ -69,7 +70,7 @@ func TestReadersAtWorkDoNotGrowTheLog(t *testing.T) {
 		})
 	}
 	most := int64(0)
-	for i := range size(25, 50, 250) {
+	for i := range faulttest.Scale(25, 50, 250) {
 		b := batch(fmt.Sprint("large-", i), 0, 1)
 		b.Events[0].Data = make([]byte, 4<<20)
 		mustAppend(t, s, b)

@@ -18,7 +18,6 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
-	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // children are what the test binary does when a test starts it as a process of
@@ -201,20 +200,6 @@ func wantText(t testing.TB, what string, err error, texts ...string) {
 			t.Errorf("%s: the error is %v, want one that says %q", what, err, text)
 		}
 	}
-}
-
-// full reports whether tests run at the length that is meant for once.
-func full() bool { return faulttest.Full() }
-
-// size returns one of three sizes of a test.
-func size(short, normal, long int) int {
-	switch {
-	case full():
-		return long
-	case testing.Short() || raceEnabled:
-		return short
-	}
-	return normal
 }
 
 // oneMessage is for handlers that don't look at it.

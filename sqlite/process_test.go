@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 func init() {
@@ -62,7 +63,7 @@ func appendMany(s *Store, name string, writers, count int, tell func(n int64)) e
 func TestTwoProcessesShareAFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "test.db")
 	const writers = 16
-	count := size(1_000, 5_000, 50_000) // each
+	count := faulttest.Scale(1_000, 5_000, 50_000) // each
 	type progress struct {
 		n    int
 		when time.Time
@@ -127,7 +128,7 @@ func TestTwoProcessesShareAFile(t *testing.T) {
 
 func TestBackupWhileOthersWrite(t *testing.T) {
 	s := openTest(t, "", nil)
-	fill(t, s, size(2_000, 20_000, 200_000))
+	fill(t, s, faulttest.Scale(2_000, 20_000, 200_000))
 	var acknowledged atomic.Uint64
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

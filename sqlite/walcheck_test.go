@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // killedFiles returns a store's files as a killed process leaves them.
@@ -52,7 +53,7 @@ func TestADamagedLogIsRefused(t *testing.T) {
 		ends = append(ends, len(wal))
 	}
 	opts := &Options{Logger: quiet, Readers: 1}
-	step := size(1501, 499, 101)
+	step := faulttest.Scale(1501, 499, 101)
 	for at := 0; at < ends[2]; at += step {
 		if at > 2*walHead && at < walHead+frameHead+pageSize {
 			at = walHead + frameHead + pageSize - 1 // one frame's data is enough
@@ -93,7 +94,7 @@ func TestATornCommitIsNoDamage(t *testing.T) {
 	mustAppend(t, s, batch("a", 0, 1))
 	db, wal := killedFiles(t, s.path)
 	appends := uint64(1)
-	for round := range size(10, 40, 200) {
+	for round := range faulttest.Scale(10, 40, 200) {
 		s, path, err := openKilled(t, db, wal, nil)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
@@ -136,7 +137,7 @@ func TestOpeningBesideAWriter(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		for i := range uint64(size(50, 200, 1000)) {
+		for i := range uint64(faulttest.Scale(50, 200, 1000)) {
 			mustAppend(t, s, batch("a", i, 1))
 		}
 	}()

@@ -50,7 +50,7 @@ func TestSoak(t *testing.T) {
 
 // TestSoakControl leaks, and every leak has to be found.
 func TestSoakControl(t *testing.T) {
-	if raced {
+	if faulttest.Raced {
 		t.Skip("under the race detector, which uses more and more memory itself, nothing is said of growth")
 	}
 	const tries = 3 // a short run may be too noisy
@@ -73,7 +73,7 @@ const streams = 1000
 // rate returns how many operations there are in a second: not many, for what can grow
 // grows with their number and with time, and the machine should not be busy with them.
 func rate(n float64) float64 {
-	if raced {
+	if faulttest.Raced {
 		return n / 4
 	}
 	return n
@@ -132,7 +132,7 @@ func run(t *testing.T, d time.Duration, l *leak) {
 		err := g.check()
 		t.Log(g)
 		switch {
-		case raced: // the detector itself uses more and more
+		case faulttest.Raced: // the detector itself uses more and more
 		case l == nil && err != nil:
 			t.Errorf("grows: %v", err)
 		case l != nil && err == nil:

@@ -19,6 +19,7 @@ import (
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 	"github.com/evsourcing/evsourcing/internal/mixed"
 	"github.com/evsourcing/evsourcing/sqlite"
 )
@@ -44,7 +45,7 @@ func openSQLite(t *testing.T, d time.Duration) *engine {
 	}
 	var f flaky
 	e := &engine{name: "sqlite", store: store, rate: rate(400), check: store.Check}
-	if e.payload = 100; !raced {
+	if e.payload = 100; !faulttest.Raced {
 		e.payload = max(e.payload, int(walBytes/(e.rate*d.Seconds())))
 	}
 	e.handler = store.Handler(func(_ context.Context, tx *zsqlite.Conn, msgs []evsourcing.Message) error {

@@ -19,12 +19,13 @@ func Missing(t testing.TB, format string, args ...any) {
 // EVSOURCING_FULL=1.
 func Full() bool { return os.Getenv("EVSOURCING_FULL") == "1" }
 
-// Scale returns the size of a long test: with -short, by default, and for [Full].
+// Scale returns the size of a long test: with -short or under the race detector, by
+// default, and for [Full].
 func Scale(short, normal, full int) int {
 	switch {
 	case Full():
 		return full
-	case testing.Short():
+	case testing.Short() || Raced:
 		return short
 	}
 	return normal
