@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/evsourcing/evsourcing"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -231,6 +232,26 @@ func TestSubscriptionToAnUnknownTopic(t *testing.T) {
 		letters.reach(t, 6)
 		letters.stop(t)
 		assert.Equal(t, []uint64{3, 4, 6}, given)
+	})
+}
+
+// What a lane remembers of topics that it skips is bounded, and so is what it logs.
+func TestSubscriptionLogsSoManyUnknownTopics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := evsourcing.NewMemoryStore()
+		const topics = 1030
+		batch := evsourcing.Batch{Stream: evsourcing.StreamID{Type: "bus", ID: "a"}, Expected: evsourcing.AnyVersion}
+		for i := range topics {
+			batch.Events = append(batch.Events, evsourcing.StoredEvent{ID: uuid.New(), Topic: fmt.Sprint("strange-", i), ContentType: "application/json", Data: []byte("{}")})
+		}
+		_, err := store.Append(t.Context(), batch)
+		require.NoError(t, err)
+		var log busLog
+		skip := start(t, evsourcing.NewSubscription("skip", store, store, subCodec(), &subRecord{},
+			&evsourcing.SubscriptionOptions{SkipUnknown: true, Logger: slog.New(&log)}))
+		skip.reach(t, topics)
+		skip.stop(t)
+		assert.Len(t, log.find(slog.LevelWarn, "unknown topic"), 1024)
 	})
 }
 

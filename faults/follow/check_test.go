@@ -7,9 +7,10 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/faults/internal/durable"
-	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // findings are what is wrong, by how often.
@@ -30,7 +31,7 @@ func (f *findings) find(count *int, format string, args ...any) {
 func (f *findings) sum() int { return f.Gaps + f.Doubled + f.Back }
 
 func (f *findings) String() string {
-	return fmt.Sprintf("%s gaps, %s doubled, %s back in time", faulttest.Thousands(f.Gaps), faulttest.Thousands(f.Doubled), faulttest.Thousands(f.Back))
+	return fmt.Sprintf("%s gaps, %s doubled, %s back in time", humanize.Comma(int64(f.Gaps)), humanize.Comma(int64(f.Doubled)), humanize.Comma(int64(f.Back)))
 }
 
 // A check compares what subscriptions have done with the log.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/faults/internal/durable"
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
@@ -37,7 +39,7 @@ func TestFollow(t *testing.T) {
 				sessions += len(f.record.sessions[name])
 			}
 			t.Attr("figure", fmt.Sprintf("%s events of %s to 3 subscriptions in 3 processes, %s sessions, %v, %s late commits refused, %s sessions begun at a checkpoint that came late, %s writers' transactions rolled back: %v",
-				faulttest.Thousands(len(c.events)), faulttest.Thousands(c.all), faulttest.Thousands(sessions), f.trouble, faulttest.Thousands(f.record.refused), faulttest.Thousands(c.late), faulttest.Thousands(int(f.writers.rolled.Load())), &c.findings))
+				humanize.Comma(int64(len(c.events))), humanize.Comma(int64(c.all)), humanize.Comma(int64(sessions)), f.trouble, humanize.Comma(int64(f.record.refused)), humanize.Comma(int64(c.late)), humanize.Comma(f.writers.rolled.Load()), &c.findings))
 		})
 	}
 }
@@ -67,7 +69,7 @@ func TestFollowControl(t *testing.T) {
 					f := newFollowing(t, cluster, control.mode, control.kind)
 					c := f.run(t, 1_000, time.Second)
 					if control.found(c) {
-						t.Attr("figure", fmt.Sprintf("control, %s: %s among %s events, %v: %v", engine, control.what, faulttest.Thousands(len(c.events)), f.trouble, &c.findings))
+						t.Attr("figure", fmt.Sprintf("control, %s: %s among %s events, %v: %v", engine, control.what, humanize.Comma(int64(len(c.events))), f.trouble, &c.findings))
 						return
 					}
 					t.Logf("attempt %d: %v; %v", attempt, f.trouble, &c.findings)

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
@@ -105,9 +107,9 @@ func (x *trouble) end(t *testing.T) {
 }
 
 func (x *trouble) String() string {
-	parts := []string{fmt.Sprintf("%s owners killed, %s paused of whom %s were overtaken", faulttest.Thousands(x.killed), faulttest.Thousands(x.paused), faulttest.Thousands(x.overtaken))}
+	parts := []string{fmt.Sprintf("%s owners killed, %s paused of whom %s were overtaken", humanize.Comma(int64(x.killed)), humanize.Comma(int64(x.paused)), humanize.Comma(int64(x.overtaken)))}
 	if x.cluster != nil {
-		parts = append(parts, fmt.Sprintf("%s times all connections cut, %s server crashes", faulttest.Thousands(x.cut), faulttest.Thousands(x.crashed)))
+		parts = append(parts, fmt.Sprintf("%s times all connections cut, %s server crashes", humanize.Comma(int64(x.cut)), humanize.Comma(int64(x.crashed))))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -6,9 +6,10 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing"
 	"github.com/evsourcing/evsourcing/faults/internal/durable"
-	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // An audit compares what is stored with what was acknowledged, and the read model with
@@ -71,7 +72,7 @@ func (f *findings) sum() int {
 }
 
 func (f *findings) String() string {
-	n := faulttest.Thousands
+	n := func(i int) string { return humanize.Comma(int64(i)) }
 	return fmt.Sprintf("%s appends lost, %s halves, %s stored twice, %s versions out of turn, %s rows doubled, %s missing",
 		n(f.Lost), n(f.Half), n(f.Repeated), n(f.Torn), n(f.Doubled), n(f.Missing))
 }

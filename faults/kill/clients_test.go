@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/faults/internal/durable"
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
@@ -213,9 +215,9 @@ func (c *killing) report(t *testing.T, cycles int) {
 	var moments []string
 	for _, m := range []moment{opening, working, inside, moving} {
 		if n := c.killed[m]; n > 0 {
-			moments = append(moments, fmt.Sprintf("%s %s", faulttest.Thousands(n), m))
+			moments = append(moments, fmt.Sprintf("%s %s", humanize.Comma(int64(n)), m))
 		}
 	}
 	t.Attr("figure", fmt.Sprintf("%s clients killed in %s cycles (%s): %s acknowledged appends, %s events, %s rows of the projection: %v",
-		faulttest.Thousands(c.kills()), faulttest.Thousands(cycles), strings.Join(moments, ", "), faulttest.Thousands(len(all.acked)), faulttest.Thousands(all.events), faulttest.Thousands(all.rows), &all.findings))
+		humanize.Comma(int64(c.kills())), humanize.Comma(int64(cycles)), strings.Join(moments, ", "), humanize.Comma(int64(len(all.acked))), humanize.Comma(int64(all.events)), humanize.Comma(int64(all.rows)), &all.findings))
 }

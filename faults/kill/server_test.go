@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/dustin/go-humanize"
+
 	"github.com/evsourcing/evsourcing/faults/internal/durable"
 	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
@@ -57,12 +59,12 @@ func TestKilledServer(t *testing.T) {
 	var kinds []string
 	total := 0
 	for i, c := range crashes {
-		kinds = append(kinds, fmt.Sprint(faulttest.Thousands(killed[i]), " ", c.what))
+		kinds = append(kinds, fmt.Sprint(humanize.Comma(int64(killed[i])), " ", c.what))
 		total += killed[i]
 	}
 	all := s.finish(t)
 	t.Attr("figure", fmt.Sprintf("%s server crashes (%s): %s acknowledged appends, %s events, %s rows of the projection: %v, 0 false conflicts",
-		faulttest.Thousands(total), strings.Join(kinds, ", "), faulttest.Thousands(len(all.acked)), faulttest.Thousands(all.events), faulttest.Thousands(all.rows), &all.findings))
+		humanize.Comma(int64(total)), strings.Join(kinds, ", "), humanize.Comma(int64(len(all.acked))), humanize.Comma(int64(all.events)), humanize.Comma(int64(all.rows)), &all.findings))
 }
 
 // TestKilledServerControl: with a protection taken away, the audit finds what comes of

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"time"
+
+	"github.com/evsourcing/evsourcing/internal/faulttest"
 )
 
 // newDir makes a directory to mount a disk at, directly below the one for temporary
@@ -28,12 +30,13 @@ func newDir(t *testing.T) string {
 	return dir
 }
 
-// needFUSE skips the test where no disk can be mounted.
+// needFUSE skips the test where no disk can be mounted, or fails it where that has to be
+// possible.
 func needFUSE(t *testing.T) {
 	t.Helper()
 	d := NewDisk(0)
 	if err := d.Mount(newDir(t)); err != nil {
-		t.Skipf("power loss is not tested here: no FUSE file system can be mounted, which takes /dev/fuse, and root or fusermount: %v", err)
+		faulttest.Missing(t, "power loss is not tested here: no FUSE file system can be mounted, which takes /dev/fuse, and root or fusermount: %v", err)
 	}
 	unmount(t, d)
 }

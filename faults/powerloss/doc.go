@@ -5,7 +5,7 @@
 // whatever was not synced: data, sizes, and names. It is as cruel as POSIX allows: a
 // name is lost until its directory is synced, and some of what was not synced survives,
 // torn and in no order. It needs Linux, /dev/fuse, and the right to mount; elsewhere the
-// tests skip, and say why.
+// tests skip, and say why, or fail with EVSOURCING_REQUIRE_SERVICES=1.
 //
 // In each cycle of a test, writers append to a store on a disk, and a projection follows
 // them, until power is lost in the midst of a call that the disk gets. Then the engine

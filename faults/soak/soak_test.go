@@ -48,25 +48,6 @@ func TestSoak(t *testing.T) {
 	run(t, duration(t, 2*time.Second, 3*time.Second, 30*time.Minute), nil)
 }
 
-// TestSoakControl leaks, and every leak has to be found.
-func TestSoakControl(t *testing.T) {
-	if faulttest.Raced {
-		t.Skip("under the race detector, which uses more and more memory itself, nothing is said of growth")
-	}
-	const tries = 3 // a short run may be too noisy
-	var missed []string
-	for range tries {
-		l := &leak{}
-		run(t, duration(t, 2*time.Second, 3*time.Second, 4*time.Minute), l)
-		l.end()
-		if missed = l.missed; len(missed) == 0 || t.Failed() {
-			return
-		}
-		t.Logf("not found: %v", missed)
-	}
-	t.Errorf("leaks that were not found in %d runs: %v", tries, missed)
-}
-
 // streams is how many aggregates there are.
 const streams = 1000
 
